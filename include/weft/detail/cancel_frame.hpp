@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// One level of a fiber's private stack of scopes. What it means is in runtime/scope/cancel.hpp; only its room is needed here.
+#pragma once
+
+#include <cstdint>
+
+namespace weft::inline v0::detail {
+
+class nursery;
+
+struct cancel_frame {
+  enum class kind : std::uint8_t { region, shield, nursery };
+
+  cancel_frame* outer = nullptr;
+  detail::nursery* children = nullptr;  ///< of a nursery's own frame
+  cancel_frame* next_active = nullptr;  ///< of a cancel_scope's list
+  void* g = nullptr;                    ///< the fiber on whose stack it lies
+  int uncaught = 0;                     ///< exceptions in flight when it was entered
+  kind what = kind::region;
+  bool cancelled = false;
+  bool by_deadline = false;
+};
+
+}  // namespace weft::inline v0::detail

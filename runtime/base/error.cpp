@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// One home for the exceptions' type information: a type caught in the library and thrown in the program must be the same type.
+#include <weft/error.hpp>
+
+namespace weft::inline v0 {
+
+cancelled::~cancelled() = default;
+channel_closed::~channel_closed() = default;
+timed_out::~timed_out() = default;
+fiber_cancelled::~fiber_cancelled() = default;
+
+}  // namespace weft::inline v0

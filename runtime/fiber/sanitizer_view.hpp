@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// What address and thread sanitizers must know of an execution, so that they can be told of each switch.
+#pragma once
+
+#include <cstddef>
+
+namespace weft::inline v0::rt {
+
+struct sanitizer_view {
+  const void* bottom = nullptr;
+  std::size_t size = 0;
+  void* fake_stack = nullptr;  ///< ASan's, while the execution is left
+  void* tsan_fiber = nullptr;  ///< TSan's, for as long as the execution exists
+};
+
+}  // namespace weft::inline v0::rt

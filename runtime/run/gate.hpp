@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lets plain threads in while a runtime runs, and lets its end wait until they are out.
+#pragma once
+
+#include <sched.h>
+
+#include <atomic>
+#include <cstdint>
+
+namespace weft::inline v0::rt {
+
+class gate {
+ public:
+  /// False: closed, and the caller is not counted.
+  bool enter() noexcept {
+    // Acquire: what run() set up before it opened the gate.
+    if ((word_.fetch_add(one, std::memory_order_acquire) & closed) == 0) return true;
+    word_.fetch_sub(one, std::memory_order_relaxed);
+    return false;
+  }
+  void leave() noexcept { word_.fetch_sub(one, std::memory_order_release); }
+
+  void open() noexcept { word_.fetch_and(~closed, std::memory_order_release); }
+  /// Nobody is inside when it returns. Those who come in vain count themselves for a moment.
+  void close() noexcept {
+    word_.fetch_or(closed, std::memory_order_relaxed);
+    while (word_.load(std::memory_order_acquire) != closed) sched_yield();
+  }
+
+ private:
+  static constexpr std::uint32_t closed = 1, one = 2;
+  std::atomic<std::uint32_t> word_{closed};
+};
+
+extern gate start_gate;
+
+}  // namespace weft::inline v0::rt

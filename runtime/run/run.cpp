@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// The beginning and the end of a runtime.
+//
+// The end, in this order, on the main fiber:
+//   1  f has returned (or thrown). The gate closes: no plain thread starts a fiber any more.
+//   2  Every other fiber is cancelled, and every one that is born from here on. They unwind; the deadlock report stays armed.
+//   3  Main waits until it is the only fiber. After each `shutdown_grace` the ones that are left are named on stderr.
+//   4  Plain threads that still wait in weft get std::system_error (operation_canceled).
+//   5  `ended`: the Ms leave their loops and their threads end; the calling thread comes back from its own.
+//   6  run() returns what f left behind.
+// What statics may use afterwards (channels, mutexes, wait_groups between plain threads) needs no runtime.
+#include <weft/runtime.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <new>
+#include <cstdio>
+#include <stdexcept>
+
+#include "runtime/config/cpu_width.hpp"
+#include "runtime/config/options.hpp"
+#include "runtime/fiber/context.hpp"
+#include "runtime/fiber/overflow.hpp"
+#include "runtime/fiber/stack.hpp"
+#include "runtime/inspect/dump.hpp"
+#include "runtime/inspect/schedtrace.hpp"
+#include "runtime/run/gate.hpp"
+#include "runtime/run/width.hpp"
+#include "runtime/sched/find_work.hpp"
+#include "runtime/sched/futex.hpp"
+#include "runtime/sched/machine.hpp"
+#include "runtime/sched/membarrier.hpp"
+#include "runtime/sched/monitor.hpp"
+#include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/thread_g.hpp"
+#include "runtime/scope/cancel.hpp"
+#include "runtime/wait/outcome.hpp"
+
+namespace weft::inline v0 {
+
+namespace rt {
+
+namespace {
+
+constinit std::atomic<bool> taken{false};
+constinit detail::spin_lock last_lock;  // guards `last_waits`
+constinit detail::wait_list last_waits;
+
+std::atomic<bool> follow_machine{false};
+nanoseconds_t next_width_check = 0;
+
+struct main_call {
+  detail::callable_ref f;
+  nanoseconds_t grace;
+};
+
+void await_the_others(nanoseconds_t grace) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  for (;;) {
+    last_lock.lock();
+    if (live_fibers() == 1) {
+      last_lock.unlock();
+      return;
+    }
+    waiter<env> w;
+    const wait_outcome how =
+        wait_in_queue<env>(last_lock, last_waits, w, {wait_reason::shutdown, false, saturating_add(steady_now(), grace)});
+    if (how == wait_outcome::timed_out && live_fibers() > 1) {
+      std::fprintf(stderr, "weft: %lld fibers have not ended since main did:\n", static_cast<long long>(live_fibers() - 1));
+      dump_everything(stderr);
+    }
+  }
+}
+
+void release_waiting_threads() noexcept {
+  for_each_thread_g(
+      [](G& g, void*) {
+        if (!g.wait.claim_if_cancellable()) return;
+        g.cause = wait_cause::runtime_ended;
+        wake(&g);
+      },
+      nullptr);
+}
+
+void main_body(void* closure) {
+  const main_call& call = *static_cast<main_call*>(closure);
+  call.f();
+  start_gate.close();
+  sched.closing.store(true, std::memory_order_seq_cst);
+  cancel_everybody(current_g());
+  await_the_others(call.grace);
+  release_waiting_threads();
+  end_machines();
+}
+
+void await_threads() noexcept {
+  for (;;) {
+    const std::uint32_t seen = sched.threads_changed.load(std::memory_order_acquire);
+    {
+      detail::spin_guard guard(sched.lock);
+      if (sched.threads == 0) return;
+    }
+    futex_wait(sched.threads_changed, seen);
+  }
+}
+
+/// Undoes what `run_main` has set up, whatever it got to.
+struct reset_at_the_end {
+  ~reset_at_the_end() {
+    stop_monitor();
+    {
+      detail::spin_guard guard(sched.lock);
+      while (P* p = take_idle_p()) p->in_service = false;
+      const int known = sched.known_procs.load(std::memory_order_relaxed);
+      for (int i = 0; i < known; ++i) {
+        P* p = sched.all_ps[i].load(std::memory_order_relaxed);
+        p->in_service = false;
+        p->m.store(nullptr, std::memory_order_relaxed);
+      }
+      sched.idle_ms = nullptr;
+      sched.polling_m = nullptr;
+      sched.poller_taken = false;
+    }
+    sched.procs.store(0, std::memory_order_release);
+    sched.closing.store(false, std::memory_order_relaxed);
+    sched.ended.store(false, std::memory_order_relaxed);
+    taken.store(false, std::memory_order_release);
+  }
+};
+
+}  // namespace
+
+void width_is_set_by_hand() noexcept { follow_machine.store(false, std::memory_order_relaxed); }
+
+bool monitor_wants_ticks() noexcept { return schedtrace_is_on(); }
+
+void monitor_tick(nanoseconds_t now) noexcept {
+  schedtrace_tick(now);
+  if (!follow_machine.load(std::memory_order_relaxed) || now < next_width_check) return;
+  next_width_check = now + 1'000'000'000;
+  const int width = cpu_width();
+  if (width != sched.procs.load(std::memory_order_relaxed) && follow_machine.load(std::memory_order_relaxed)) change_width(width);
+}
+
+// The bracket is the caller's; two that end at the same moment: the fence makes at least one of them see both ends.
+void fiber_gone(M* m) noexcept {
+  std_atomics::fence_seq_cst();
+  if (live_fibers() != 1) return;
+  g_list woken;
+  {
+    detail::spin_guard guard(last_lock);
+    if (waiter<env>* w = wait_queue<env>(last_waits).pop_claimed()) {
+      w->result = wait_result::ok;
+      woken.push_back(w->g);
+    }
+  }
+  ready_from_loop(m, woken);
+}
+
+}  // namespace rt
+
+namespace detail {
+
+using namespace rt;
+
+void run_main(const options& how, callable_ref f) {
+  if (taken.exchange(true, std::memory_order_acquire))
+    throw std::logic_error("weft::run: a runtime runs already in this process; there is one at a time");
+  reset_at_the_end at_the_end;
+  const resolved_options settled = resolve(how);
+  init_membarrier();
+  probe_sanitizer_hooks();
+  init_stacks(settled.stack_size);
+  describe_owner.store(
+      [](void* owner) {
+        const G* g = static_cast<G*>(owner);
+        return overflow_info{g->id.load(std::memory_order_relaxed), g->name, g->spawn_site};
+      },
+      std::memory_order_relaxed);
+  install_overflow_handler();
+  sched.max_threads = settled.max_threads;
+  const std::size_t guards = guard_limit();
+  sched.fiber_limit = settled.max_fibers == 0 ? guards : guards == 0 ? settled.max_fibers : std::min(guards, settled.max_fibers);
+  schedtrace_configure(settled.debug);
+  set_width(settled.maxprocs);
+  next_width_check = 0;
+  follow_machine.store(settled.maxprocs_follows_machine, std::memory_order_relaxed);
+
+  M* m = make_m();
+  if (m == nullptr) throw std::bad_alloc();
+  G* main = allocate_g();
+  copy_name(main, "main");
+  main->entry = main_body;
+  static_assert(sizeof(main_call) <= G::inline_closure_size);
+  main->closure = ::new (main->inline_closure) main_call{f, settled.shutdown_grace.count()};
+  main->spawn_site = __builtin_return_address(0);
+  if (settled.pin_main) {
+    main->pinned = m;
+    m->locked = main;
+  }
+  start_monitor();
+  {
+    spin_guard guard(sched.lock);
+    P* p = take_idle_p();
+    m->p = p;
+    p->m.store(m, std::memory_order_relaxed);
+  }
+  m->is_caller = true;
+  m->pending = main;
+  attach_thread(m);
+  start_gate.open();
+  schedule_loop(m);
+  m->p = nullptr;
+  m->locked = nullptr;
+  m->is_caller = false;
+  detach_thread(m);
+  await_threads();
+  spin_guard guard(sched.lock);
+  m->idle_link = sched.spare_ms;
+  sched.spare_ms = m;
+}
+
+void begin_blocking() {
+  M* m = current_m();
+  if (m == nullptr || m->cur == nullptr) return;
+  rt::check_cancelled(m->cur);
+  if (m->in_blocking++ == 0) m->blocking_now.store(true, std::memory_order_relaxed);  // read by the monitor, a hint
+}
+
+void end_blocking() noexcept {
+  M* m = current_m();
+  if (m == nullptr || m->cur == nullptr) return;
+  if (--m->in_blocking == 0) m->blocking_now.store(false, std::memory_order_relaxed);
+}
+
+}  // namespace detail
+}  // namespace weft::inline v0

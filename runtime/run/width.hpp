@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace weft::inline v0::rt {
+
+/// Makes `n` Ps the ones in use: at the start of run().
+void set_width(int n);
+/// The same while fibers run.
+void change_width(int n);
+
+/// From here on the machine's width is not followed any more.
+void width_is_set_by_hand() noexcept;
+
+}  // namespace weft::inline v0::rt

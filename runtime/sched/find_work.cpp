@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+// An M's own loop: find a fiber to run, in Go's order, or go to sleep without losing a wake-up.
+//
+//   due timers of the own P · one pick in 61: the global queue first, then the poller · urgent fibers · the own queue · a batch from the
+//   global queue · the poller, without blocking · steal half of a random victim's ring, in the last round also timers and runnext ·
+//   give up the P, look at everything again, sleep: in the poller if nobody is there, with the next timer as time-out, else on a futex.
+//
+// The numbers in the comments are the steps of idle.hpp. An M stands inside its bracket here from start to end; it holds no lock when it
+// runs timers' callbacks, polls, or makes fibers ready.
+#include "runtime/sched/find_work.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+
+#include "runtime/sched/futex.hpp"
+#include "runtime/sched/machine.hpp"
+#include "runtime/sched/park.hpp"
+#include "runtime/sched/run_fiber.hpp"
+
+namespace weft::inline v0::rt {
+
+namespace {
+
+constexpr std::uint32_t max_batch = 128;
+constexpr int steal_rounds = 3;
+constexpr int vain_rounds = 3;  ///< looks at a runnext that cannot be had, before the monitor's tick is trusted
+
+std::uint64_t next_random(M* m) noexcept {  // xorshift64*
+  std::uint64_t x = m->random;
+  x ^= x >> 12;
+  x ^= x << 25;
+  x ^= x >> 27;
+  m->random = x;
+  return x * 0x2545f4914f6cdd1du;
+}
+
+nanoseconds_t read_clock(P* p) noexcept {
+  p->now = steady_now();
+  sched.coarse_now.store(p->now, std::memory_order_relaxed);
+  return p->now;
+}
+
+void run_timers(M* m, timer_heap& heap) noexcept {
+  if (heap.next_when() == never) return;
+  const nanoseconds_t now = read_clock(m->p);
+  for (bool more = true; more;) {
+    fired_timers fired;
+    more = heap.run_due(now, fired);
+    finish_expired(fired);
+    ready_from_loop(m, {fired.ready_head, fired.ready_tail, fired.ready});
+  }
+}
+
+void run_all_timers(M* m) noexcept {
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  for (int i = 0; i < known; ++i) {
+    timer_heap& heap = sched.all_ps[i].load(std::memory_order_acquire)->timers;
+    if (heap.next_when() <= m->p->now || heap.next_when() <= read_clock(m->p)) run_timers(m, heap);
+  }
+}
+
+nanoseconds_t earliest_timer() noexcept {
+  nanoseconds_t earliest = never;
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  for (int i = 0; i < known; ++i) earliest = std::min(earliest, sched.all_ps[i].load(std::memory_order_acquire)->timers.next_when());
+  return earliest;
+}
+
+// Found while searching (7): the last searcher sees to it that another searches, if there is anything left to find.
+G* found(M* m, G* g) noexcept {
+  if (m->searching) {
+    m->searching = false;
+    if (sched.idle.end_search_found() && work_anywhere()) wake_if_wanted();
+  }
+  return g;
+}
+
+G* take_global(M* m, bool only_one) noexcept {
+  if (sched.global.size() == 0) return nullptr;
+  P* p = m->p;
+  detail::spin_guard guard(sched.lock);
+  const std::uint32_t size = sched.global.size();
+  if (size == 0) return nullptr;
+  const auto procs = static_cast<std::uint32_t>(sched.procs.load(std::memory_order_relaxed));
+  std::uint32_t n = only_one ? 1 : std::min({size, size / procs + 1, max_batch});
+  G* first = sched.global.pop();
+  while (--n > 0) {
+    G* g = sched.global.pop();
+    if (!p->queue.put(g)) {
+      sched.global.push(g);
+      break;
+    }
+  }
+  return first;
+}
+
+G* poll_now(M* m) noexcept {
+  poller* net = sched.net.load(std::memory_order_acquire);
+  if (net == nullptr || !net->has_waiters()) return nullptr;
+  g_list ready;
+  net->poll(0, ready);
+  if (ready.head == nullptr) return nullptr;
+  ready_from_loop(m, ready);
+  return pick_own(m->p);
+}
+
+// Step 6. The fiber that put something into runnext mostly parks within 50 ns and would switch straight to it.
+G* steal_next(P* victim) noexcept {
+  G* seen = victim->queue.peek_next();
+  if (seen == nullptr) return nullptr;
+  for (int i = 0; i < 200; ++i) std_atomics::pause();
+  M* holder = victim->m.load(std::memory_order_relaxed);
+  if (holder != nullptr && !bracket<std_atomics>::outside(holder->section.look())) return nullptr;
+  if (!victim->queue.steal_next(seen)) return nullptr;
+  holder = victim->m.load(std::memory_order_relaxed);
+  if (holder != nullptr) {
+    const std::uint64_t section = holder->section.look();
+    while (!holder->section.left_since(section)) std_atomics::pause();
+  }
+  return seen;
+}
+
+G* steal(M* m) noexcept {
+  P* p = m->p;
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  if (known == 1) return nullptr;
+  if (!m->searching) {
+    if (!sched.idle.may_search(static_cast<unsigned>(sched.procs.load(std::memory_order_relaxed)))) return nullptr;
+    sched.idle.begin_search();
+    m->searching = true;
+  }
+  for (int round = 0; round < steal_rounds; ++round) {
+    const bool last = round == steal_rounds - 1;
+    const auto start = static_cast<int>(next_random(m) % static_cast<unsigned>(known));
+    for (int i = 0; i < known; ++i) {
+      P* victim = sched.all_ps[(start + i) % known].load(std::memory_order_acquire);
+      if (victim == p) continue;
+      if (last) {
+        run_timers(m, victim->timers);
+        if (G* g = pick_own(p)) return g;
+      }
+      G* g = p->queue.steal_from(victim->queue);
+      if (g == nullptr && last) g = steal_next(victim);
+      if (g != nullptr) {
+        p->steals.add();
+        return g;
+      }
+    }
+  }
+  return nullptr;
+}
+
+G* look(M* m) noexcept {
+  P* p = m->p;
+  run_timers(m, p->timers);
+  if (p->tick % P::global_tick == 0) {
+    if (G* g = take_global(m, true)) return g;
+    if (G* g = poll_now(m)) return g;
+  }
+  if (sched.global.has_urgent()) {
+    if (G* g = take_global(m, true)) return g;
+  }
+  if (G* g = pick_own(p)) return g;
+  if (G* g = take_global(m, false)) return g;
+  if (G* g = poll_now(m)) return g;
+  return steal(m);
+}
+
+// What is overdue while a fiber waits for its turn in a queue that this M cannot take from counts only `with_runnext`.
+bool anything_to_do(bool with_runnext) noexcept {
+  if (sched.global.size() != 0) return true;
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  nanoseconds_t earliest = never;
+  for (int i = 0; i < known; ++i) {
+    P* p = sched.all_ps[i].load(std::memory_order_acquire);
+    if (with_runnext ? !p->queue.empty() : p->queue.size() > (p->queue.peek_next() != nullptr ? 1u : 0u)) return true;
+    earliest = std::min(earliest, p->timers.next_when());
+  }
+  return earliest != never && earliest <= steady_now();
+}
+
+// Steps 9 and 10 for one M: the only one that sleeps in the poller at a time.
+void sleep_in_poller(M* m) noexcept {
+  // Whoever starts an earlier timer without holding a P reads poll_until after publishing the timer; we publish it before we read the
+  // timers. Pairs with wake_sleeper_before.
+  sched.poll_until.store(never, std::memory_order_seq_cst);
+  const nanoseconds_t until = earliest_timer();
+  sched.poll_until.store(until, std::memory_order_seq_cst);
+  nanoseconds_t timeout = never;
+  if (until != never) timeout = std::max<nanoseconds_t>(0, until - steady_now());
+  g_list ready;
+  if (poller* net = sched.net.load(std::memory_order_acquire)) {
+    net->poll(timeout, ready);
+  } else if (timeout != 0 && sched.sleeper_word.exchange(0, std::memory_order_acquire) == 0) {  // pairs with wake_poller
+    futex_wait(sched.sleeper_word, 0, timeout);
+    sched.sleeper_word.store(0, std::memory_order_relaxed);
+  }
+  sched.poll_until.store(0, std::memory_order_seq_cst);
+  {
+    detail::spin_guard guard(sched.lock);
+    sched.polling_m = nullptr;
+    sched.poller_taken = false;
+    if (m->next_p == nullptr && (ready.head != nullptr || anything_to_do(true))) {
+      if (P* p = take_idle_p()) m->next_p = p;
+    }
+  }
+  if (m->next_p != nullptr) {
+    own(m, m->next_p);
+    m->next_p = nullptr;
+    ready_from_loop(m, ready);
+    run_all_timers(m);
+    return;
+  }
+  if (ready.head == nullptr) return;
+  {
+    detail::spin_guard guard(sched.lock);
+    while (G* g = ready.pop_front()) sched.global.push(g);
+  }
+  std_atomics::fence_seq_cst();
+  wake_if_wanted();
+}
+
+// Steps 8 to 10. Returns with a P or without; false: the thread shall end.
+bool idle(M* m, int& vain) noexcept {
+  {
+    detail::spin_guard guard(sched.lock);
+    if (sched.global.size() != 0) return true;
+    P* p = m->p;
+    m->p = nullptr;
+    put_idle_p(p, m->searching);
+    m->searching = false;
+  }
+  if (anything_to_do(vain < vain_rounds)) {
+    ++vain;
+    detail::spin_guard guard(sched.lock);
+    if (P* p = take_idle_p()) {
+      own(m, p);
+      sched.idle.begin_search();
+      m->searching = true;
+      return true;
+    }
+  }
+  bool poll = false;
+  {
+    detail::spin_guard guard(sched.lock);
+    if (!sched.poller_taken && !sched.ended.load(std::memory_order_relaxed)) {
+      poll = sched.poller_taken = true;
+      m->next_p = nullptr;
+      sched.polling_m = m;
+    }
+  }
+  if (poll) {
+    sleep_in_poller(m);
+    return true;
+  }
+  const nanoseconds_t until = sched.poll_until.load(std::memory_order_seq_cst);
+  if (until != 0 && earliest_timer() < until) wake_poller();  // it fell asleep before our P's timers were due earlier
+  return sleep_until_given_p(m);
+}
+
+// A P beyond the width: its fibers go to everybody, its timers stay where they are, for whoever searches.
+void retire_p(M* m) noexcept {
+  P* p = m->p;
+  g_list rest;
+  while (G* g = pick_own(p)) rest.push_back(g);
+  p->stacks.drain();
+  {
+    detail::spin_guard guard(sched.lock);
+    m->p = nullptr;
+    sched.global.push(rest);
+    put_idle_p(p, m->searching);
+    m->searching = false;
+  }
+  std_atomics::fence_seq_cst();
+  wake_if_wanted();
+}
+
+// An M with a pinned fiber runs nothing else: while the fiber waits, its P is somebody else's.
+void lend_p(M* m) noexcept {
+  P* p = m->p;
+  if (p == nullptr) return;
+  m->p = nullptr;
+  bool nobody_polls = false;
+  {
+    detail::spin_guard guard(sched.lock);
+    nobody_polls = !sched.poller_taken;
+  }
+  if ((nobody_polls || anything_to_do(true)) && hand_off(p)) return;
+  {
+    detail::spin_guard guard(sched.lock);
+    put_idle_p(p, m->searching);
+    m->searching = false;
+  }
+  if (work_anywhere()) wake_if_wanted();
+}
+
+G* find_work(M* m) noexcept {
+  int vain = 0;
+  for (;;) {
+    if (sched.ended.load(std::memory_order_acquire)) return nullptr;
+    if (m->locked != nullptr) {
+      lend_p(m);
+      sleep_until_pinned_is_due(m);
+      G* g = m->pending;
+      m->pending = nullptr;
+      if (g != nullptr) return g;
+      continue;
+    }
+    if (m->p == nullptr) {
+      {
+        detail::spin_guard guard(sched.lock);
+        if (P* p = take_idle_p()) own(m, p);
+      }
+      if (m->p == nullptr && !sleep_until_given_p(m)) return nullptr;
+      continue;
+    }
+    if (m->p->number >= sched.procs.load(std::memory_order_relaxed)) {
+      retire_p(m);
+      continue;
+    }
+    if (G* g = look(m)) return found(m, g);
+    if (!idle(m, vain)) return nullptr;
+  }
+}
+
+}  // namespace
+
+bool work_anywhere() noexcept { return anything_to_do(true); }
+
+void schedule_loop(M* m) noexcept {
+  for (;;) {
+    G* g = m->pending;
+    m->pending = nullptr;
+    if (g == nullptr) g = find_work(m);
+    if (g == nullptr) return;
+    if (g->pinned != nullptr && g->pinned != m) {
+      give_to_pinned(m, g);
+      continue;
+    }
+    if (!bind_fiber(m, g)) {
+      push_global(g);  // nothing is lost: it is tried again when others have ended
+      sched_yield();
+      continue;
+    }
+    run_from_loop(m, g);
+  }
+}
+
+void wake_poller() noexcept {
+  if (poller* net = sched.net.load(std::memory_order_acquire)) {
+    net->wake();
+    return;
+  }
+  sched.sleeper_word.store(1, std::memory_order_release);  // pairs with the exchange in sleep_in_poller
+  futex_wake(sched.sleeper_word);
+}
+
+void install_poller(poller& net) noexcept {
+  sched.net.store(&net, std::memory_order_release);
+  sched.sleeper_word.store(1, std::memory_order_release);
+  futex_wake(sched.sleeper_word);  // whoever sleeps in the old place comes back and sleeps in the new one
+}
+
+bool start_timer(timer& t) noexcept {
+  inside_runtime here;
+  if (P* p = here.p()) {
+    p->timers.start(t);
+    return false;
+  }
+  // Spread over the heaps by the timer's address: any heap is looked at by everybody who idles or searches.
+  const auto procs = static_cast<std::size_t>(sched.procs.load(std::memory_order_relaxed));
+  const std::size_t at = procs != 0 ? (reinterpret_cast<std::uintptr_t>(&t) >> 6) % procs : 0;
+  sched.all_ps[at].load(std::memory_order_acquire)->timers.start(t);
+  return true;
+}
+
+void wake_sleeper_before(nanoseconds_t when) noexcept {
+  const nanoseconds_t until = sched.poll_until.load(std::memory_order_seq_cst);  // pairs with sleep_in_poller
+  if (until != 0 && when < until) wake_poller();
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The queue that all Ps share: what overflows a ring, what is made ready without a P, and what parked without one.
+//
+// Two classes. `urgent` holds fibers that parked after they had lost their P: they may hold what the others wait for, so they are
+// taken first. Everything else is first in, first out.
+//
+// Invariant: all members but the two sizes belong to the scheduler's lock. The sizes are written under it and read by anyone as
+// hints; who relies on a zero (an M going idle) reads after idle_state's fence, and a pusher fences after the push.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "runtime/sched/g.hpp"
+
+namespace weft::inline v0::rt {
+
+struct g_list {
+  G* head = nullptr;
+  G* tail = nullptr;
+  std::uint32_t size = 0;
+
+  void push_back(G* g) noexcept {
+    g->link = nullptr;
+    if (tail != nullptr)
+      tail->link = g;
+    else
+      head = g;
+    tail = g;
+    ++size;
+  }
+  void append(g_list other) noexcept {
+    if (other.head == nullptr) return;
+    if (tail != nullptr)
+      tail->link = other.head;
+    else
+      head = other.head;
+    tail = other.tail;
+    size += other.size;
+  }
+  G* pop_front() noexcept {
+    G* g = head;
+    if (g == nullptr) return nullptr;
+    head = g->link;
+    if (head == nullptr) tail = nullptr;
+    --size;
+    return g;
+  }
+};
+
+class global_queue {
+ public:
+  void push(G* g) noexcept {
+    (g->urgent ? urgent_ : normal_).push_back(g);
+    publish();
+  }
+  void push(g_list batch) noexcept {
+    normal_.append(batch);
+    publish();
+  }
+  G* pop() noexcept {
+    G* g = urgent_.pop_front();
+    if (g == nullptr) g = normal_.pop_front();
+    if (g != nullptr) publish();
+    return g;
+  }
+  /// Anyone, without the lock.
+  std::uint32_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
+  bool has_urgent() const noexcept { return urgent_size_.load(std::memory_order_relaxed) != 0; }
+
+ private:
+  void publish() noexcept {
+    size_.store(normal_.size + urgent_.size, std::memory_order_relaxed);
+    urgent_size_.store(urgent_.size, std::memory_order_relaxed);
+  }
+  g_list normal_, urgent_;
+  std::atomic<std::uint32_t> size_{0};
+  std::atomic<std::uint32_t> urgent_size_{0};
+};
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// M: an OS thread of the runtime, and the bracket around everything it does with its P.
+//
+// The monitor may take the P from any M that is not inside the runtime: blocked in a system call nobody announced, or burning CPU.
+// Entering and leaving are two plain stores to the M's sequence word (runtime/sched/bracket.hpp); the monitor sets a request, issues
+// one membarrier for all candidates, and takes the P only if the word did not move and shows "outside".
+//
+// Invariants
+//  1. `p` is written by the M itself while it is inside, or by the monitor under `lost_lock` while it is provably outside. Whoever
+//     touches the P's own things stands between `enter` and `leave`.
+//  2. The fiber that loses its P runs on undisturbed: only a call that really parks may migrate. `enter` never switches.
+//  3. An M's own loop is inside from start to end; an M without a P is no candidate.
+// Lock order: lost_lock < scheduler lock.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include <weft/detail/spin_lock.hpp>
+
+#include "runtime/sched/bracket.hpp"
+#include "runtime/sched/g.hpp"
+#include "runtime/fiber/sanitizer_view.hpp"
+#include "runtime/fiber/stack.hpp"
+
+namespace weft::inline v0::rt {
+
+struct P;
+
+/// What the side that arrives runs first: see runtime/fiber/context.hpp.
+using commit_fn = void (*)(void* arg) noexcept;
+
+struct alignas(64) M {
+  explicit M(bool fences) noexcept : section(fences) {}
+
+  bracket<std_atomics> section;
+
+  alignas(64) P* p = nullptr;
+  G* cur = nullptr;                 ///< the fiber on this thread; null in the M's own loop
+  eh_globals* eh = nullptr;         ///< this thread's exception state, cached: asking for it costs a call
+  void** left_sp = nullptr;         ///< where `arrive` stores the context that was left
+  G* left = nullptr;                ///< the fiber whose `on_cpu` it clears
+  commit_fn hook = nullptr;
+  void* hook_arg = nullptr;
+  G* locked = nullptr;              ///< the fiber pinned to this M, which then runs nothing else
+  G* pending = nullptr;             ///< picked on a fiber's stack, but only the M's loop can start it
+
+  void* loop_sp = nullptr;          ///< the M's loop, while a fiber runs
+  eh_globals loop_eh;
+  sanitizer_view loop_view;
+  std::uint64_t random = 0;
+  int number = 0;
+  bool searching = false;
+  bool is_caller = false;           ///< the thread that called `run`
+  unsigned in_blocking = 0;         ///< nesting of `blocking(f)`; read by the monitor through `blocking_now`
+  std::atomic<bool> blocking_now{false};
+  std::atomic<bool> burns_without_p{false};  ///< the monitor took its P because it burned; cleared when it is back
+  std::atomic<bool> slice_over{false};  ///< the monitor's wish: give the P to somebody else at the next entry
+
+  alignas(64) detail::spin_lock lost_lock;
+  std::atomic<std::uint32_t> wake_word{0};  ///< futex: 1 means "get up"
+  P* next_p = nullptr;                      ///< handed over by whoever wakes it, under the scheduler's lock
+  M* idle_link = nullptr;                   ///< under the scheduler's lock
+  stack_cache stacks;                       ///< of fibers that ended here while there was no P
+  std::atomic<pid_t> tid{0};
+  clockid_t cpu_clock = 0;                  ///< of this thread; for the monitor
+  pthread_t thread{};
+  // The monitor's notes about this M; nobody else touches them.
+  std::uint64_t seen_section = 0;
+  nanoseconds_t seen_since = 0;
+  nanoseconds_t seen_cpu = -1;
+  nanoseconds_t blocked_since = 0;
+  M* all_link = nullptr;                    ///< every M ever made; they are reused, not freed
+  std::atomic<bool> alive{false};
+};
+
+/// The calling thread's M, or null on a plain thread. Not inlined, and opaque to the optimiser: a compiler that saw the thread_local
+/// would keep its address across a switch to another thread.
+[[gnu::noinline]] M* current_m() noexcept;
+void set_current_m(M* m) noexcept;
+
+[[gnu::noinline]] void enter_slow(M* m) noexcept;
+
+/// Begins a stretch in which `m->p` may be used, if there is one. Never migrates. Null on a plain thread.
+inline M* enter() noexcept {
+  M* m = current_m();
+  if (m != nullptr && m->section.enter()) [[unlikely]]
+    enter_slow(m);
+  return m;
+}
+inline void leave(M* m) noexcept { m->section.leave(); }
+
+/// `enter` and `leave` for calls that never park.
+class inside_runtime {
+ public:
+  inside_runtime() noexcept : m_(enter()) {}
+  ~inside_runtime() {
+    if (m_ != nullptr) leave(m_);
+  }
+  inside_runtime(const inside_runtime&) = delete;
+  inside_runtime& operator=(const inside_runtime&) = delete;
+
+  M* m() const noexcept { return m_; }
+  P* p() const noexcept { return m_ != nullptr ? m_->p : nullptr; }
+
+ private:
+  M* m_;
+};
+
+}  // namespace weft::inline v0::rt

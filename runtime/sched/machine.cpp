@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ms: how threads start, sleep, wake and end, and what an M does when it finds that its P is gone.
+//
+// Invariants
+//  1. A P changes hands only under the scheduler's lock (idle list, `next_p`) or, from a silent M, by the monitor under that M's
+//     `lost_lock` (monitor.cpp).
+//  2. An M that sleeps holds no P. It is on `idle_ms`, or it is `polling_m`; whoever wakes it takes it off that place under the lock,
+//     so it is woken once, and hands it a P in `next_p`.
+//  3. Ms are never freed, their threads are: one that has had nothing to do for `idle_thread_timeout` ends, and its M is reused.
+#include <pthread.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <cxxabi.h>
+
+#include <new>
+
+#include "runtime/fiber/context.hpp"
+#include "runtime/fiber/overflow.hpp"
+#include "runtime/sched/futex.hpp"
+#include "runtime/sched/machine.hpp"
+#include "runtime/sched/membarrier.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+constinit scheduler sched;
+
+namespace {
+
+constexpr nanoseconds_t idle_thread_timeout = 10'000'000'000;
+thread_local M* this_m = nullptr;
+
+// The address of libstdc++'s per-thread exception state, kept in the M: the function is declared const, so a compiler may keep an
+// old thread's answer across a switch.
+[[gnu::noinline]] eh_globals* thread_eh_globals() noexcept {
+  auto* state = reinterpret_cast<eh_globals*>(abi::__cxa_get_globals());
+  asm volatile("" : "+r"(state)::"memory");
+  return state;
+}
+
+void* thread_main(void* arg) {
+  M* m = static_cast<M*>(arg);
+  attach_thread(m);
+  schedule_loop(m);
+  m->p = nullptr;
+  detach_thread(m);
+  {
+    detail::spin_guard guard(sched.lock);
+    m->idle_link = sched.spare_ms;
+    sched.spare_ms = m;
+    --sched.threads;
+    sched.threads_changed.fetch_add(1, std::memory_order_release);  // pairs with the end of run(), which waits for zero
+  }
+  futex_wake(sched.threads_changed);
+  return nullptr;
+}
+
+bool spawn_thread(M* m) noexcept {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  const int error = pthread_create(&m->thread, &attributes, thread_main, m);
+  pthread_attr_destroy(&attributes);
+  return error == 0;
+}
+
+}  // namespace
+
+[[gnu::noinline]] M* current_m() noexcept {
+  M* m = this_m;
+  asm volatile("" : "+r"(m)::"memory");  // keeps the compiler from finding this pure, and from caching it across a switch
+  return m;
+}
+
+[[gnu::noinline]] void set_current_m(M* m) noexcept {
+  this_m = m;
+  asm volatile("" ::: "memory");
+}
+
+void attach_thread(M* m) noexcept {
+  set_current_m(m);
+  m->eh = thread_eh_globals();
+  m->tid.store(static_cast<pid_t>(gettid()), std::memory_order_relaxed);
+  pthread_getcpuclockid(pthread_self(), &m->cpu_clock);
+  describe_thread_stack(m->loop_view);
+  give_thread_altstack();
+  prctl(PR_SET_TIMERSLACK, 1UL);  // a sleep of microseconds would otherwise take 50 more
+  m->alive.store(true, std::memory_order_release);  // pairs with the monitor's acquire: the clock above is set
+}
+
+void detach_thread(M* m) noexcept {
+  m->alive.store(false, std::memory_order_release);
+  m->stacks.drain();
+  drop_thread_altstack();
+  set_current_m(nullptr);
+}
+
+M* make_m() noexcept {
+  {
+    detail::spin_guard guard(sched.lock);
+    if (M* m = sched.spare_ms) {
+      sched.spare_ms = m->idle_link;
+      return m;
+    }
+  }
+  M* m = new (std::nothrow) M(parkers_must_fence);
+  if (m == nullptr) return nullptr;
+  static std::atomic<int> numbers{0};
+  m->number = numbers.fetch_add(1, std::memory_order_relaxed);
+  m->random = 0x9e3779b97f4a7c15u * static_cast<std::uint64_t>(m->number + 1);
+  M* head = sched.all_ms.load(std::memory_order_relaxed);
+  do {
+    m->all_link = head;
+  } while (!sched.all_ms.compare_exchange_weak(head, m, std::memory_order_release, std::memory_order_relaxed));
+  return m;
+}
+
+// The caller owns `p`, and a searcher's count if `searching`.
+bool start_machine(P* p, bool searching) noexcept {
+  {
+    detail::spin_guard guard(sched.lock);
+    if (sched.threads >= sched.max_threads || sched.ended.load(std::memory_order_relaxed)) return false;
+    ++sched.threads;
+  }
+  M* m = make_m();
+  if (m != nullptr) {
+    m->p = p;
+    m->searching = searching;
+    m->next_p = nullptr;
+    m->wake_word.store(0, std::memory_order_relaxed);
+    p->m.store(m, std::memory_order_relaxed);
+    if (spawn_thread(m)) return true;
+    m->p = nullptr;
+    m->searching = false;
+  }
+  detail::spin_guard guard(sched.lock);
+  --sched.threads;
+  if (m != nullptr) {
+    m->idle_link = sched.spare_ms;
+    sched.spare_ms = m;
+  }
+  return false;
+}
+
+// Under the lock: a sleeping M to give `p` to, taken off its place. The one in the poller only if there is no other: it would have to
+// be broken out of a system call.
+static M* take_sleeper(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
+  M* m = sched.idle_ms;
+  if (m != nullptr) {
+    sched.idle_ms = m->idle_link;
+    --sched.idle_threads;
+  } else if (sched.polling_m != nullptr) {
+    m = sched.polling_m;
+    sched.polling_m = nullptr;
+  } else {
+    return nullptr;
+  }
+  m->next_p = p;
+  m->searching = searching;
+  return m;
+}
+
+static void get_up(M* m, bool from_poller) noexcept {
+  if (from_poller) {
+    wake_poller();
+  } else {
+    m->wake_word.store(1, std::memory_order_release);  // pairs with the acquire in sleep_on_futex
+    futex_wake(m->wake_word);
+  }
+}
+
+static bool give_to_sleeper(P* p, bool searching) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  sched.lock.lock();
+  M* const polling = sched.polling_m;
+  M* m = take_sleeper(p, searching);
+  sched.lock.unlock();
+  if (m == nullptr) return false;
+  get_up(m, m == polling);
+  return true;
+}
+
+P* take_idle_p() noexcept WEFT_REQUIRES(sched.lock) {
+  P* p = sched.idle_ps;
+  if (p == nullptr) return nullptr;
+  sched.idle_ps = p->idle_link;
+  p->idle_link = nullptr;
+  sched.idle.take_p();
+  return p;
+}
+
+void wake_one() noexcept {
+  P* p = nullptr;
+  {
+    detail::spin_guard guard(sched.lock);
+    p = take_idle_p();
+    if (p == nullptr) {
+      sched.idle.wake_failed();
+      return;
+    }
+  }
+  if (!give_to_sleeper(p, true) && !start_machine(p, true)) {
+    detail::spin_guard guard(sched.lock);
+    put_idle_p(p, true);
+  }
+}
+
+// Takes a sleeper that nobody has woken off the list; false: somebody has.
+static bool leave_bed(M* m) noexcept {
+  detail::spin_guard guard(sched.lock);
+  for (M** at = &sched.idle_ms; *at != nullptr; at = &(*at)->idle_link) {
+    if (*at != m) continue;
+    *at = m->idle_link;
+    --sched.idle_threads;
+    return true;
+  }
+  return false;
+}
+
+bool hand_off(P* p) noexcept {
+  return give_to_sleeper(p, false) || start_machine(p, false);
+}
+
+void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
+  p->m.store(nullptr, std::memory_order_relaxed);
+  if (p->number >= sched.procs.load(std::memory_order_relaxed)) {  // retired by set_maxprocs: whoever held it was the last
+    p->in_service = false;
+    if (searching) sched.idle.wake_failed();
+    return;
+  }
+  p->in_service = true;
+  p->idle_link = sched.idle_ps;
+  sched.idle_ps = p;
+  sched.idle.give_up_p(searching);
+}
+
+void own(M* m, P* p) noexcept {
+  m->p = p;
+  m->burns_without_p.store(false, std::memory_order_relaxed);
+  p->m.store(m, std::memory_order_relaxed);  // a hint for thieves and the monitor; the P itself came under a lock
+  if (sched.monitor_sleeps.load(std::memory_order_relaxed) != 0) wake_monitor();
+}
+
+// A request stands: the monitor has taken the P, is about to, or wants it given to somebody else.
+[[gnu::noinline]] void enter_slow(M* m) noexcept {
+  {
+    detail::spin_guard guard(m->lost_lock);
+    m->section.accept();
+  }
+  if (m->p != nullptr) {
+    if (!m->slice_over.load(std::memory_order_relaxed)) return;
+    m->slice_over.store(false, std::memory_order_relaxed);
+    if (m->p->queue.empty() && sched.global.size() == 0) return;
+    P* p = m->p;
+    p->handoffs.add();
+    m->p = nullptr;
+    if (hand_off(p)) return;
+    own(m, p);
+    return;
+  }
+  // Gone. Any idle P will do; without one this fiber goes on as a plain thread would.
+  detail::spin_guard guard(sched.lock);
+  if (P* p = take_idle_p()) own(m, p);
+}
+
+static void lie_down(M* m) noexcept {
+  while (m->wake_word.exchange(0, std::memory_order_acquire) == 0) futex_wait(m->wake_word, 0);
+}
+
+bool sleep_until_given_p(M* m) noexcept {
+  {
+    detail::spin_guard guard(sched.lock);
+    if (sched.ended.load(std::memory_order_relaxed)) return false;
+    m->next_p = nullptr;
+    m->wake_word.store(0, std::memory_order_relaxed);
+    m->idle_link = sched.idle_ms;
+    sched.idle_ms = m;
+    ++sched.idle_threads;
+  }
+  const nanoseconds_t began = steady_now();
+  const nanoseconds_t patience = m->is_caller ? never : idle_thread_timeout;
+  while (m->wake_word.load(std::memory_order_acquire) == 0) {  // pairs with the release in get_up
+    futex_wait(m->wake_word, 0, patience);
+    if (patience != never && steady_now() - began >= patience && leave_bed(m)) return false;
+  }
+  if (m->next_p == nullptr) return false;  // woken for the end
+  own(m, m->next_p);
+  m->next_p = nullptr;
+  return true;
+}
+
+void sleep_until_pinned_is_due(M* m) noexcept {
+  while (m->pending == nullptr && !sched.ended.load(std::memory_order_acquire)) lie_down(m);
+  if (m->next_p != nullptr) own(m, m->next_p);
+  m->next_p = nullptr;
+}
+
+void give_to_pinned(M* m, G* g) noexcept {
+  M* target = g->pinned;
+  P* p = m->p;
+  m->p = nullptr;
+  p->m.store(nullptr, std::memory_order_relaxed);
+  target->next_p = p;
+  target->pending = g;
+  get_up(target, false);  // its release publishes the two lines above
+}
+
+void end_machines() noexcept {
+  {
+    detail::spin_guard guard(sched.lock);
+    sched.ended.store(true, std::memory_order_release);
+    sched.idle_ms = nullptr;
+    sched.idle_threads = 0;
+  }
+  for (M* m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->all_link) get_up(m, false);
+  wake_poller();
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What find_work.cpp, monitor.cpp and the end of run() need of machine.cpp.
+#pragma once
+
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+/// A new or reused M without a thread; null if there is no memory.
+M* make_m() noexcept;
+/// Makes the calling thread `m`'s, and undoes it.
+void attach_thread(M* m) noexcept;
+void detach_thread(M* m) noexcept;
+
+/// Notes who holds `p`; it came to the caller under a lock. Gets the monitor up if it slept.
+void own(M* m, P* p) noexcept;
+P* take_idle_p() noexcept WEFT_REQUIRES(sched.lock);
+void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock);
+
+/// Sleeps until somebody hands over a P; false: the thread shall end (nothing to do for long, or the runtime has ended).
+bool sleep_until_given_p(M* m) noexcept;
+/// The same for an M with a pinned fiber, which lies on no list: woken by whoever has picked that fiber.
+void sleep_until_pinned_is_due(M* m) noexcept;
+/// Gives P and fiber to the M that the fiber is pinned to. The caller is without a P then.
+void give_to_pinned(M* m, G* g) noexcept;
+
+void wake_poller() noexcept;
+/// Sets `ended` and gets every M out of bed, so that their threads end.
+void end_machines() noexcept;
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The expensive half of the asymmetric Dekker pairs: one call makes every running thread of the process execute a full fence, so that
+// the frequent side (entering the runtime, arming a wait) needs none.
+//
+// Where membarrier(2) cannot be had (Linux < 4.14, seccomp), `fence_all_threads` is this thread's own fence only, and the frequent side
+// fences too: brackets by their mode, parkers by `order_arm_before_look`.
+#pragma once
+
+#include "runtime/base/atomics.hpp"
+
+namespace weft::inline v0::rt {
+
+extern bool parkers_must_fence;  ///< set once, before the first M; true without membarrier
+
+void init_membarrier() noexcept;
+void fence_all_threads() noexcept;
+
+/// Between arming a wait and looking at the cancel flag. Pairs with fence_all_threads between flag and claim.
+inline void order_arm_before_look() noexcept {
+  if (parkers_must_fence) [[unlikely]]
+    std_atomics::fence_seq_cst();
+  else
+    std_atomics::compiler_barrier();
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+// The monitor: a thread without a P that takes Ps from Ms which do not use them, and covers what the wake rules leave to a tick.
+//
+//   blocked     no CPU time since the last look and asleep in the kernel: the P goes after 50 µs, if anything waits for it
+//   announced   in blocking(f): at the next look
+//   burning     CPU time advances, the bracket does not move: after 10 ms, if somebody in the P's queue waited that long; at most
+//               max(1, procs/4) of them at a time, else they eat the quota of everybody
+//   busy inside the bracket moves but no pick was made for 10 ms: the M is asked to give the P away itself at its next entry
+//   starved     runnable but off its CPU: left alone, more threads do not help
+//
+// Protocol of a take (bracket.hpp, steps 4 to 6): lost_lock of each candidate, request, ONE membarrier for all of the round, then each
+// is taken if its word did not move. The lost_locks are held across the membarrier: their Ms, should they enter just then, wait for it.
+// What is taken is handed on after the locks are free, since this may start a thread.
+//
+// It looks every 20 µs, backs off to 160 µs while nothing happens and to 10 ms while no second fiber exists, and sleeps when every P is
+// idle. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own` (take P off the idle list, look at monitor_sleeps): a
+// wake-up that is missed all the same would only delay the monitor until the next P is taken, so `own` needs no fence.
+#include "runtime/sched/monitor.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <system_error>
+
+#include "runtime/sched/futex.hpp"
+#include "runtime/sched/machine.hpp"
+#include "runtime/sched/membarrier.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+namespace {
+
+constexpr nanoseconds_t microsecond = 1'000;
+constexpr nanoseconds_t millisecond = 1'000'000;
+constexpr nanoseconds_t quickest = 20 * microsecond;
+constexpr nanoseconds_t slowest_busy = 160 * microsecond;
+constexpr nanoseconds_t slowest_alone = 10 * millisecond;
+constexpr nanoseconds_t blocked_after = 50 * microsecond;
+constexpr nanoseconds_t burning_after = 10 * millisecond;
+constexpr nanoseconds_t poll_after = 10 * millisecond;
+constexpr unsigned max_candidates = 32;
+
+pthread_t thread;
+std::atomic<bool> running{false};
+std::atomic<std::uint32_t> stop_word{0};
+
+struct p_notes {
+  std::uint32_t tick = 0;
+  nanoseconds_t since = 0;
+};
+
+struct candidate {
+  P* p;
+  M* m;
+  std::uint64_t section;
+  bool burning;
+};
+
+nanoseconds_t thread_cpu(const M* m) noexcept {
+  timespec t;
+  if (clock_gettime(m->cpu_clock, &t) != 0) return -1;  // the thread has ended
+  return nanoseconds_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+// Asleep in the kernel, as opposed to runnable and waiting for a CPU.
+bool asleep(const M* m) noexcept {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", m->tid.load(std::memory_order_relaxed));
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return true;
+  char text[256];
+  const ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (n <= 0) return true;
+  text[n] = '\0';
+  const char* after_name = std::strrchr(text, ')');
+  return after_name == nullptr || after_name[1] == '\0' || after_name[2] != 'R';
+}
+
+class monitor {
+ public:
+  void run() noexcept {
+    pthread_setname_np(pthread_self(), "weft-monitor");
+    prctl(PR_SET_TIMERSLACK, 1UL);
+    while (stop_word.load(std::memory_order_acquire) == 0) {
+      if (all_idle() && !monitor_wants_ticks()) {
+        sleep_deeply();
+        delay_ = quickest;
+        quiet_rounds_ = 0;
+        continue;
+      }
+      futex_wait(stop_word, 0, delay_);
+      now_ = steady_now();
+      sched.coarse_now.store(now_, std::memory_order_relaxed);
+      look();
+      monitor_tick(now_);
+    }
+  }
+
+ private:
+  static bool all_idle() noexcept {
+    return sched.idle.idle_ps() >= static_cast<unsigned>(sched.procs.load(std::memory_order_relaxed));
+  }
+
+  static void sleep_deeply() noexcept {
+    sched.monitor_sleeps.store(1, std::memory_order_relaxed);
+    std_atomics::fence_seq_cst();
+    if (all_idle() && stop_word.load(std::memory_order_acquire) == 0) futex_wait(sched.monitor_sleeps, 1);
+    sched.monitor_sleeps.store(0, std::memory_order_relaxed);
+  }
+
+  void look() noexcept {
+    count_ = 0;
+    bool overdue = false;
+    const int known = sched.known_procs.load(std::memory_order_acquire);
+    for (int i = 0; i < known; ++i) {
+      P* p = sched.all_ps[i].load(std::memory_order_acquire);
+      look_at(p, notes_[i], overdue);
+    }
+    const unsigned taken = take_candidates();
+    if (overdue && sched.idle.idle_ps() != 0) {
+      std_atomics::fence_seq_cst();
+      wake_if_wanted();
+    }
+    poll_for_the_busy();
+    pace(taken != 0);
+  }
+
+  void pace(bool something_happened) noexcept {
+    if (something_happened) {
+      quiet_rounds_ = 0;
+      delay_ = quickest;
+    } else if (++quiet_rounds_ >= 50) {
+      delay_ = std::min(delay_ * 2, live_fibers() > 1 ? slowest_busy : slowest_alone);
+    }
+  }
+
+  void look_at(P* p, p_notes& notes, bool& overdue) noexcept {
+    const std::uint32_t tick = p->monitor_tick.load(std::memory_order_relaxed);
+    if (tick != notes.tick) {
+      notes.tick = tick;
+      notes.since = now_;
+    }
+    const bool stuck = now_ - notes.since >= quickest;
+    if (stuck && (!p->queue.empty() || p->timers.next_when() <= now_)) overdue = true;
+    M* m = p->m.load(std::memory_order_relaxed);
+    if (m == nullptr || !m->alive.load(std::memory_order_acquire)) return;
+    const std::uint64_t section = m->section.look();
+    if (section != m->seen_section) {
+      m->seen_section = section;
+      m->seen_since = now_;
+      m->seen_cpu = -1;
+      if (now_ - notes.since >= burning_after && work_waits_for(p)) ask_for_p(m);
+      return;
+    }
+    if (!bracket<std_atomics>::outside(section) || !work_waits_for(p)) return;
+    const bool announced = m->blocking_now.load(std::memory_order_relaxed);
+    if (!announced) {
+      const nanoseconds_t silent = now_ - m->seen_since;
+      const nanoseconds_t cpu = thread_cpu(m);
+      const bool moved = m->seen_cpu < 0 || cpu > m->seen_cpu + 2 * microsecond;
+      if (moved) {
+        if (m->seen_cpu < 0 || silent < burning_after) {
+          m->seen_cpu = cpu;
+          m->blocked_since = now_;
+          return;
+        }
+        m->seen_cpu = cpu;
+        if (now_ - notes.since < burning_after || burners() >= std::max(1, sched.procs.load(std::memory_order_relaxed) / 4)) return;
+        add(p, m, section, true);
+        return;
+      }
+      if (now_ - m->blocked_since < blocked_after || !asleep(m)) return;
+    }
+    if (too_many_threads()) return;
+    add(p, m, section, false);
+  }
+
+  void add(P* p, M* m, std::uint64_t section, bool burning) noexcept {
+    if (count_ < max_candidates) candidates_[count_++] = {p, m, section, burning};
+  }
+
+  // Nobody polls while the only P is held by a thread that sleeps in the kernel: then sockets and timers wait for the P too.
+  static bool work_waits_for(P* p) noexcept {
+    if (!p->queue.empty() || sched.global.size() != 0) return true;
+    if (sched.idle.idle_ps() != 0) return false;
+    const poller* net = sched.net.load(std::memory_order_acquire);
+    if (net != nullptr && net->has_waiters()) return true;
+    const int known = sched.known_procs.load(std::memory_order_acquire);
+    for (int i = 0; i < known; ++i)
+      if (sched.all_ps[i].load(std::memory_order_acquire)->timers.next_when() != never) return true;
+    return false;
+  }
+
+  // Ms that run a fiber without a P and outside of blocking(f): the burners that were left running beside the Ps, and the blocked.
+  static int burners() noexcept {
+    int n = 0;
+    for (M* m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->all_link)
+      if (m->alive.load(std::memory_order_relaxed) && m->burns_without_p.load(std::memory_order_relaxed)) ++n;
+    return n;
+  }
+
+  bool too_many_threads() noexcept {
+    detail::spin_guard guard(sched.lock);
+    if (sched.idle_threads > 0 || sched.polling_m != nullptr) return false;
+    if (sched.threads >= sched.max_threads) return true;
+    if (sched.threads < 4 * sched.procs.load(std::memory_order_relaxed) + 64) return false;
+    if (now_ - last_extra_thread_ < millisecond) return true;
+    last_extra_thread_ = now_;
+    return false;
+  }
+
+  void ask_for_p(M* m) noexcept {
+    m->slice_over.store(true, std::memory_order_relaxed);
+    detail::spin_guard guard(m->lost_lock);
+    m->section.request();
+  }
+
+  unsigned take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    if (count_ == 0) return 0;
+    for (unsigned i = 0; i < count_; ++i) {
+      candidates_[i].m->lost_lock.lock();
+      candidates_[i].m->section.request();
+    }
+    fence_all_threads();
+    unsigned taken = 0;
+    for (unsigned i = 0; i < count_; ++i) {
+      const candidate& c = candidates_[i];
+      const bool take = c.m->section.unchanged(c.section) && c.m->p == c.p;
+      if (take) {
+        c.m->p = nullptr;
+        c.m->burns_without_p.store(c.burning, std::memory_order_relaxed);
+        c.p->m.store(nullptr, std::memory_order_relaxed);
+        c.p->handoffs.add();
+      } else {
+        c.m->section.withdraw();
+      }
+      c.m->lost_lock.unlock();
+      if (take) candidates_[taken++] = c;
+    }
+    for (unsigned i = 0; i < taken; ++i) {
+      P* p = candidates_[i].p;
+      if (hand_off(p)) continue;
+      {
+        detail::spin_guard guard(sched.lock);
+        put_idle_p(p, false);
+      }
+      if (work_anywhere()) wake_if_wanted();
+    }
+    return taken;
+  }
+
+  // While every P is busy nobody sleeps in the poller, and a P whose fibers run long looks there seldom.
+  void poll_for_the_busy() noexcept {
+    poller* net = sched.net.load(std::memory_order_acquire);
+    if (net == nullptr || !net->has_waiters() || sched.poll_until.load(std::memory_order_relaxed) != 0) return;
+    if (now_ - last_poll_ < poll_after) return;
+    last_poll_ = now_;
+    g_list ready;
+    net->poll(0, ready);
+    if (ready.head != nullptr) wake_all(ready);
+  }
+
+  nanoseconds_t now_ = 0;
+  nanoseconds_t delay_ = quickest;
+  nanoseconds_t last_poll_ = 0;
+  nanoseconds_t last_extra_thread_ = 0;
+  int quiet_rounds_ = 0;
+  unsigned count_ = 0;
+  candidate candidates_[max_candidates];
+  p_notes notes_[scheduler::max_procs];
+};
+
+}  // namespace
+
+void wake_monitor() noexcept {
+  sched.monitor_sleeps.store(0, std::memory_order_relaxed);
+  futex_wake(sched.monitor_sleeps);
+}
+
+void start_monitor() {
+  stop_word.store(0, std::memory_order_relaxed);
+  const int error = pthread_create(
+      &thread, nullptr,
+      [](void*) -> void* {
+        static monitor the_monitor;
+        the_monitor.run();
+        return nullptr;
+      },
+      nullptr);
+  if (error != 0) throw std::system_error(error, std::generic_category(), "weft: cannot start the monitor thread");
+  running.store(true, std::memory_order_relaxed);
+}
+
+void stop_monitor() noexcept {
+  if (!running.exchange(false, std::memory_order_relaxed)) return;
+  stop_word.store(1, std::memory_order_release);
+  futex_wake(stop_word);
+  wake_monitor();
+  pthread_join(thread, nullptr);
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Giving up the CPU: park, yield, and the straight way to the next fiber.
+//
+// A fiber picks its successor here, on its own stack, from its own P only: `runnext`, then the ring. It goes to the M's loop instead if
+//   - it has no P, or nothing is local,
+//   - the pick is one of each 61st: timers, the global queue and the poller get their look there,
+//   - the successor cannot be entered from here: its stack must first be mapped, or it is pinned to another M.
+// Locks that the commit hook will release may be held meanwhile, so nothing here takes a lock, maps memory or runs callbacks.
+//
+// Locked instructions: park and resume none of their own; the pick costs one (runnext or ring).
+#include "runtime/sched/park.hpp"
+
+#include <utility>
+
+#include "runtime/fiber/context.hpp"
+#include "runtime/fiber/stack.hpp"
+#include "runtime/sched/futex.hpp"
+#include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/thread_g.hpp"
+
+namespace weft::inline v0::rt {
+
+G* pick_local(P* p) noexcept {
+  p->monitor_tick.store(++p->tick, std::memory_order_relaxed);  // for the monitor, which wants to see it move
+  if (p->tick % P::global_tick == 0) return nullptr;
+  return pick_own(p);
+}
+
+G* pick_own(P* p) noexcept {
+  if (G* next = p->queue.get_next()) {
+    if (++p->next_in_a_row < P::slice_picks) return next;
+    p->next_in_a_row = 0;
+    if (G* first = p->queue.get()) {
+      p->queue.put(next);  // `get` has just made room, and only the owner fills it
+      return first;
+    }
+    return next;
+  }
+  p->next_in_a_row = 0;
+  return p->queue.get();
+}
+
+bool enter_directly(M* m, G* next) noexcept {
+  if (next->pinned != nullptr) return false;
+  if (next->stk != nullptr) return true;
+  if (next->stack_size != 0) return false;
+  stack* s = m->p->stacks.get();
+  if (s == nullptr || s->runner == nullptr) {
+    if (s != nullptr) m->p->stacks.put(s);
+    return false;
+  }
+  next->stk = s;
+  next->sp = s->runner;
+  s->owner = next;
+  return true;
+}
+
+// Leaves the running execution for `next`, or for the M's loop if there is none or it cannot be entered from here.
+[[gnu::always_inline]] static inline void leave_cpu(M* m, G* next, const departure& from, commit_fn commit, void* arg) noexcept {
+  m->hook = commit;
+  m->hook_arg = arg;
+  if (next != nullptr && !enter_directly(m, next)) {
+    m->pending = next;
+    next = nullptr;
+  }
+  m->cur = next;
+  if (next != nullptr) {
+    next->on_cpu.store(true, std::memory_order_relaxed);  // only whoever runs it writes it before it is left again
+    switch_execution(m, from, {next->sp, next->eh, next->stk->view});
+  } else {
+    switch_execution(m, from, {m->loop_sp, m->loop_eh, &m->loop_view});
+  }
+}
+
+[[gnu::noinline]] void leave_runner(M* m, stack* s, G* next, commit_fn commit, void* arg) noexcept {
+  eh_globals nothing;
+  leave_cpu(m, next, {&s->runner, &nothing, s->view, nullptr}, commit, arg);
+}
+
+[[gnu::noinline]] static void park_fiber(M* m, wait_reason why, commit_fn commit, void* arg) noexcept {
+  G* g = m->cur;
+  g->reason.store(why, std::memory_order_relaxed);  // read by dumps
+  g->since.store(sched.coarse_now.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  g->urgent = m->p == nullptr;
+  if (g->urgent) m->burns_without_p.store(false, std::memory_order_relaxed);  // it parks: no burner any more
+  if (m->p != nullptr) m->p->parks.add();
+  m->slice_over.store(false, std::memory_order_relaxed);  // the slice ends here anyway
+  leave_cpu(m, m->p != nullptr && m->locked == nullptr ? pick_local(m->p) : nullptr, {&g->sp, &g->eh, g->stk->view, g}, commit, arg);
+  g->reason.store(wait_reason::none, std::memory_order_relaxed);
+  leave(current_m());
+}
+
+static void park_thread(G* g, wait_reason why, commit_fn commit, void* arg) noexcept {
+  g->reason.store(why, std::memory_order_relaxed);
+  if (commit != nullptr) commit(arg);
+  while (g->futex.exchange(0, std::memory_order_acquire) == 0) futex_wait(g->futex, 0);  // pairs with the store in `wake`
+  g->reason.store(wait_reason::none, std::memory_order_relaxed);
+}
+
+void park(wait_reason why, commit_fn commit, void* arg) noexcept {
+  M* m = current_m();
+  if (m == nullptr || m->cur == nullptr || m->in_blocking != 0) {
+    park_thread(current_g(), why, commit, arg);
+    return;
+  }
+  enter();
+  park_fiber(m, why, commit, arg);
+}
+
+[[gnu::noinline]] static void yield_fiber(M* m) noexcept {
+  G* g = m->cur;
+  P* p = m->p;
+  m->slice_over.store(false, std::memory_order_relaxed);
+  if (p == nullptr) {
+    g->urgent = true;
+    leave_cpu(m, nullptr, {&g->sp, &g->eh, g->stk->view, g},
+              [](void* self) noexcept { push_global(static_cast<G*>(self)); }, g);
+    leave(current_m());
+    return;
+  }
+  if (p->queue.empty() && (p->tick + 1) % P::global_tick != 0) {
+    // Nobody to yield to, but it counts: a loop of yields must still see timers, the global queue and the poller.
+    p->monitor_tick.store(++p->tick, std::memory_order_relaxed);
+    leave(m);
+    return;
+  }
+  make_room(p);  // so that the hook's put cannot fail: thieves only take
+  leave_cpu(m, m->locked == nullptr ? pick_local(p) : nullptr, {&g->sp, &g->eh, g->stk->view, g},
+            [](void* self) noexcept { current_m()->p->queue.put(static_cast<G*>(self)); }, g);
+  leave(current_m());
+}
+
+void yield_now() noexcept {
+  M* m = current_m();
+  if (m == nullptr || m->cur == nullptr || m->in_blocking != 0) {
+    sched_yield();
+    return;
+  }
+  enter();
+  yield_fiber(m);
+}
+
+G* current_fiber() noexcept {
+  M* m = current_m();
+  return m != nullptr ? m->cur : nullptr;
+}
+
+G* current_g() noexcept {
+  M* m = current_m();
+  return m != nullptr && m->cur != nullptr && m->in_blocking == 0 ? m->cur : thread_g();
+}
+
+}  // namespace weft::inline v0::rt

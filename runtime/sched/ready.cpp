@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making fibers runnable: where they are put, and whether somebody is woken for them.
+//
+// With a P: into its `runnext`, whoever was there goes to the ring's tail; a full ring gives its older half to the global queue.
+// Without one (a plain thread, a fiber that has lost its P): to the global queue. Steps 1 and 2 of idle.hpp:
+//   put_next       its exchange is the fence; into an empty runnext nobody is woken for `ready`, since its caller mostly parks next and
+//                  a woken M would only chase the pair. A new fiber counts as work at once.
+//   push_global    a full fence follows.
+#include <sched.h>
+
+#include "runtime/sched/futex.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+void wait_until_off_cpu(G* g) noexcept {
+  for (int turn = 0; g->on_cpu.load(std::memory_order_acquire); ++turn) {  // pairs with the release in `arrive`
+    if (turn < 100)
+      std_atomics::pause();
+    else
+      sched_yield();  // the thread it leaves may have lost its CPU
+  }
+}
+
+void push_global(G* g) noexcept {
+  detail::spin_guard guard(sched.lock);
+  sched.global.push(g);
+}
+
+static void push_global(g_list batch) noexcept {
+  detail::spin_guard guard(sched.lock);
+  sched.global.push(batch);
+}
+
+void make_room(P* p) noexcept {
+  if (p->queue.size() < run_queue<G>::capacity) return;
+  g_list half;
+  half.size = p->queue.take_half(half.head, half.tail);
+  if (half.size == 0) return;  // a thief made room
+  p->overflows.add();
+  push_global(half);
+}
+
+static void put_ring(P* p, G* g) noexcept {
+  while (!p->queue.put(g)) make_room(p);
+}
+
+static void wake_thread(G* g) noexcept {
+  g->futex.store(1, std::memory_order_release);  // pairs with the exchange in park_thread
+  futex_wake(g->futex);
+}
+
+static void ready_one(M* m, G* g, bool is_new) noexcept {
+  P* p = m != nullptr ? m->p : nullptr;
+  if (p == nullptr || g->urgent || g->pinned != nullptr || sched.migrate_on_wake) {
+    push_global(g);
+    std_atomics::fence_seq_cst();
+    wake_if_wanted();
+    return;
+  }
+  p->wakes.add();
+  G* displaced = p->queue.put_next(g);
+  if (displaced != nullptr) put_ring(p, displaced);
+  if (displaced != nullptr || is_new) wake_if_wanted();
+}
+
+void wake(G* g) noexcept {
+  if (g->kind == g_kind::thread) {
+    wake_thread(g);
+    return;
+  }
+  wait_until_off_cpu(g);
+  inside_runtime here;
+  ready_one(here.m(), g, false);
+}
+
+void submit_new(G* g) noexcept {
+  inside_runtime here;
+  ready_one(here.m(), g, true);
+}
+
+// A batch keeps its order and goes to the ring: to let the last one jump the queue by `runnext`, as Go does, helps nobody here.
+static void ready_batch(M* m, g_list batch) noexcept {
+  P* p = m != nullptr ? m->p : nullptr;
+  g_list far;
+  bool near = false;
+  while (G* g = batch.pop_front()) {
+    if (g->kind == g_kind::thread) {
+      wake_thread(g);
+      continue;
+    }
+    wait_until_off_cpu(g);
+    if (p == nullptr || g->urgent || g->pinned != nullptr || sched.migrate_on_wake || far.head != nullptr || !p->queue.put(g))
+      far.push_back(g);
+    else
+      near = true;
+  }
+  const std::uint32_t many = far.size + (near ? p->queue.size() : 0);
+  if (far.head != nullptr) {
+    detail::spin_guard guard(sched.lock);
+    while (G* g = far.pop_front()) sched.global.push(g);
+  }
+  if (many == 0) return;
+  std_atomics::fence_seq_cst();
+  wake_if_wanted();
+}
+
+void wake_all(g_list batch) noexcept {
+  if (batch.head == nullptr) return;
+  if (batch.size == 1) {
+    wake(batch.head);
+    return;
+  }
+  inside_runtime here;
+  ready_batch(here.m(), batch);
+}
+
+void ready_from_loop(M* m, g_list batch) noexcept {
+  if (batch.head != nullptr) ready_batch(m, batch);
+}
+
+}  // namespace weft::inline v0::rt

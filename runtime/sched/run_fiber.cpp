@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// A stack's runner: the loop at the bottom of every fiber stack, which runs one fiber after the other.
+//
+// A fiber that ends does not abandon its context. If the P's next fiber has not started yet, it simply runs here, on this stack, with
+// no switch at all; otherwise the runner leaves like any other execution and its stack goes to the pool with the context in `stack::runner`,
+// where the next new fiber resumes it. So a stack's context is made once, and the shadow stacks of sanitizers stay balanced.
+#include "runtime/sched/run_fiber.hpp"
+
+#include "runtime/fiber/context.hpp"
+#include "runtime/fiber/stack.hpp"
+#include "runtime/sched/park.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+static void pool_stack(void* arg) noexcept {
+  M* m = current_m();
+  release_stack(m->p != nullptr ? m->p->stacks : m->stacks, static_cast<stack*>(arg));
+}
+
+// The bottom frame. Unwinders, perf and gdb stop here: the caller is Boost.Context's trampoline, which has no frame information.
+[[gnu::noinline]] static void runner(boost::context::detail::transfer_t from) noexcept {
+#if defined(__x86_64__)
+  asm volatile(".cfi_undefined rip");
+#elif defined(__aarch64__)
+  asm volatile(".cfi_undefined x30");
+#endif
+  arrive(from.fctx, current_m()->cur->stk->view);
+  for (;;) {
+    M* m = current_m();
+    stack* const s = m->cur->stk;
+    leave(m);
+    run_body(m->cur);
+    m = enter();  // on whatever thread the fiber has ended
+    free_g(m, m->cur);
+    if (sched.closing.load(std::memory_order_relaxed)) [[unlikely]]
+      fiber_gone(m);
+    G* next = m->p != nullptr ? pick_local(m->p) : nullptr;
+    if (next != nullptr && next->stk == nullptr && next->stack_size == 0 && next->pinned == nullptr &&
+        s->size == default_stack_size.load(std::memory_order_relaxed)) {
+      forget_frames(s);
+      next->stk = s;
+      s->owner = next;
+      next->on_cpu.store(true, std::memory_order_relaxed);
+      m->cur = next;
+      continue;
+    }
+    leave_runner(m, s, next, pool_stack, s);
+  }
+}
+
+bool bind_fiber(M* m, G* g) noexcept {
+  if (g->stk != nullptr) return true;
+  stack* s = bind_stack(m->p->stacks, std::size_t{g->stack_size} * 1024, static_cast<unsigned>(m->p->number));
+  if (s == nullptr) return false;
+  if (s->runner == nullptr) {
+    s->runner = boost::context::detail::make_fcontext(s->top, static_cast<std::size_t>(s->top - s->lo), runner);
+    if (sanitizer_hooks) {
+      s->view->fake_stack = nullptr;
+      if (__tsan_create_fiber != nullptr) {
+        if (s->view->tsan_fiber != nullptr) __tsan_destroy_fiber(s->view->tsan_fiber);  // of a runner whose memory went back
+        s->view->tsan_fiber = __tsan_create_fiber(0);
+      }
+    }
+  }
+  g->stk = s;
+  g->sp = s->runner;
+  s->owner = g;
+  return true;
+}
+
+[[gnu::noinline]] void run_from_loop(M* m, G* g) noexcept {
+  m->cur = g;
+  g->on_cpu.store(true, std::memory_order_relaxed);  // only whoever runs it writes it before it is left again
+  m->hook = nullptr;
+  switch_execution(m, {&m->loop_sp, &m->loop_eh, &m->loop_view, nullptr}, {g->sp, g->eh, g->stk->view});
+}
+
+}  // namespace weft::inline v0::rt

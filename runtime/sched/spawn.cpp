@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where Gs come from: a slab that only grows, free lists per P over a shared one, and ids in blocks.
+//
+// Invariants
+//  1. A G is constructed once and never destroyed; a chunk is linked into `chunks` before any of its Gs is handed out, so a walk over
+//     the chunks sees every G that anyone may hold.
+//  2. A P's free list belongs to its holder; the shared one to `slab_lock`. mmap runs with no lock held.
+//  3. `started - ended`, summed over the Ps and the foreign counters, is the number of live fibers when none starts or ends.
+#include <sys/mman.h>
+
+#include <new>
+#include <system_error>
+
+#include "runtime/fiber/stack.hpp"
+#include "runtime/sched/all_g.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+namespace {
+
+constexpr unsigned refill = 32;
+constexpr std::uint64_t id_block = 64;
+
+constinit detail::spin_lock slab_lock;
+constinit g_chunk* filling = nullptr;  // the newest chunk; guarded by slab_lock
+constinit G* shared_free = nullptr;    // guarded by slab_lock
+
+G* pop_shared(unsigned want, unsigned& got) noexcept {
+  detail::spin_guard guard(slab_lock);
+  G* list = nullptr;
+  got = 0;
+  while (got < want && shared_free != nullptr) {
+    G* g = shared_free;
+    shared_free = g->link;
+    g->link = list;
+    list = g;
+    ++got;
+  }
+  while (got < want && filling != nullptr && filling->used.load(std::memory_order_relaxed) < g_chunk::capacity) {
+    const unsigned n = filling->used.load(std::memory_order_relaxed);
+    G* g = new (&filling->storage[n * sizeof(G)]) G;
+    filling->used.store(n + 1, std::memory_order_release);  // pairs with the acquire in for_each_g
+    g->link = list;
+    list = g;
+    ++got;
+  }
+  return list;
+}
+
+void add_chunk() {
+  void* memory = mmap(nullptr, sizeof(g_chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  auto* chunk = new (memory) g_chunk;
+  detail::spin_guard guard(slab_lock);
+  // Of two chunks that are added at the same moment one stays partly unused: address space, not memory.
+  chunk->next = g_chunks.load(std::memory_order_relaxed);
+  g_chunks.store(chunk, std::memory_order_release);
+  filling = chunk;
+}
+
+G* refill_from_shared(unsigned want, unsigned& got) {
+  for (;;) {
+    if (G* list = pop_shared(want, got)) return list;
+    add_chunk();
+  }
+}
+
+void check_limits() {
+  const std::size_t limit = sched.fiber_limit;
+  if (limit == 0 || live_fibers() < static_cast<std::int64_t>(limit)) return;
+  const std::size_t guards = guard_limit();
+  throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
+                          guards != 0 && guards <= limit ? guard_limit_message()
+                                                         : "weft: options.max_fibers is reached; raise it, or spawn fewer");
+}
+
+}  // namespace
+
+constinit std::atomic<g_chunk*> g_chunks{nullptr};
+
+G* allocate_g() {
+  check_limits();
+  inside_runtime here;
+  G* g = nullptr;
+  if (P* p = here.p()) {
+    if (p->free_list == nullptr) p->free_list = refill_from_shared(refill, p->free_count);
+    g = p->free_list;
+    p->free_list = g->link;
+    --p->free_count;
+    if (p->next_id == p->last_id) {
+      p->next_id = sched.id_blocks.fetch_add(id_block, std::memory_order_relaxed) + 1;
+      p->last_id = p->next_id + id_block;
+    }
+    g->id.store(p->next_id++, std::memory_order_relaxed);  // published by whoever publishes the G
+    p->started.add();
+  } else {
+    unsigned got = 0;
+    g = refill_from_shared(1, got);
+    g->id.store(sched.id_blocks.fetch_add(id_block, std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    sched.foreign_started.fetch_add(1, std::memory_order_relaxed);
+  }
+  g->link = nullptr;
+  g->urgent = false;
+  g->cause = wait_cause::woken;
+  g->cancel.store(0, std::memory_order_relaxed);
+  g->base_cancelled = false;
+  g->eh = {};
+  g->stk = nullptr;
+  g->ended = nullptr;
+  g->home = nullptr;
+  g->pinned = nullptr;
+  g->frames = nullptr;
+  g->stack_size = 0;
+  g->reason.store(wait_reason::none, std::memory_order_relaxed);
+  g->name[0] = '\0';
+  return g;
+}
+
+void free_g(M* m, G* g) noexcept {
+  P* p = m != nullptr ? m->p : nullptr;
+  g->id.store(0, std::memory_order_relaxed);  // a hint for dumps; cancellers are excluded by the scope lock before this
+  g->stk = nullptr;
+  if (p != nullptr) {
+    g->link = p->free_list;
+    p->free_list = g;
+    p->ended.add();
+    if (++p->free_count > P::max_free) {
+      detail::spin_guard guard(slab_lock);
+      while (p->free_count > P::max_free / 2) {
+        G* spare = p->free_list;
+        p->free_list = spare->link;
+        --p->free_count;
+        spare->link = shared_free;
+        shared_free = spare;
+      }
+    }
+  } else {
+    {
+      detail::spin_guard guard(slab_lock);
+      g->link = shared_free;
+      shared_free = g;
+    }
+    sched.foreign_ended.fetch_add(1, std::memory_order_release);
+  }
+}
+
+std::int64_t live_fibers() noexcept {
+  // Ends before starts: a fiber that starts and ends in between must not make the difference negative.
+  std::int64_t ended = sched.foreign_ended.load(std::memory_order_acquire);
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  for (int i = 0; i < known; ++i) ended += sched.all_ps[i].load(std::memory_order_acquire)->ended.get();
+  std::int64_t started = sched.foreign_started.load(std::memory_order_acquire);
+  for (int i = 0; i < known; ++i) started += sched.all_ps[i].load(std::memory_order_acquire)->started.get();
+  return started - ended;
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/sched/thread_g.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+
+namespace weft::inline v0::rt {
+
+namespace {
+
+struct stand_in {
+  G g;
+  stand_in* all = nullptr;   // never changes once it is published
+  stand_in* free = nullptr;  // under `lock`
+};
+
+constinit std::atomic<stand_in*> everyone{nullptr};
+constinit detail::spin_lock lock;
+constinit stand_in* unused WEFT_GUARDED_BY(lock) = nullptr;
+
+stand_in* take() noexcept {
+  {
+    detail::spin_guard guard(lock);
+    if (stand_in* s = unused) {
+      unused = s->free;
+      return s;
+    }
+  }
+  auto* s = new (std::nothrow) stand_in;
+  if (s == nullptr) {
+    std::fputs("fatal: weft: no memory for a thread that wants to wait\n", stderr);
+    std::abort();
+  }
+  s->g.kind = g_kind::thread;
+  s->g.futex.store(0, std::memory_order_relaxed);
+  stand_in* head = everyone.load(std::memory_order_relaxed);
+  do {
+    s->all = head;
+  } while (!everyone.compare_exchange_weak(head, s, std::memory_order_release, std::memory_order_relaxed));
+  return s;
+}
+
+struct lease {
+  stand_in* it = nullptr;
+  ~lease() {
+    if (it == nullptr) return;
+    detail::spin_guard guard(lock);
+    it->free = unused;
+    unused = it;
+  }
+};
+thread_local lease mine;
+
+}  // namespace
+
+[[gnu::noinline]] G* thread_g() noexcept {
+  if (mine.it == nullptr) mine.it = take();
+  G* g = &mine.it->g;
+  asm volatile("" : "+r"(g)::"memory");  // as in current_m: nobody may cache a thread_local's address across a switch
+  return g;
+}
+
+void for_each_thread_g(void (*f)(G&, void*), void* arg) noexcept {
+  for (stand_in* s = everyone.load(std::memory_order_acquire); s != nullptr; s = s->all) f(s->g, arg);
+}
+
+}  // namespace weft::inline v0::rt

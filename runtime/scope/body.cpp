@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// A fiber's life as its user sees it: the closure runs, and whoever asked for it hears how it ended.
+#include <cstdlib>
+
+#include <weft/error.hpp>
+
+#include "runtime/inspect/fatal.hpp"
+#include "runtime/sched/scheduler.hpp"
+#include "runtime/scope/cancel.hpp"
+#include "runtime/scope/completion_access.hpp"
+#include "runtime/scope/nursery_access.hpp"
+
+namespace weft::inline v0::rt {
+
+static void free_closure(G* g) noexcept {
+  if (g->closure != g->inline_closure) std::free(g->closure);
+  g->closure = nullptr;
+}
+
+// Nobody will ever ask for its error, so nothing but `cancelled` is caught: the search for a handler ends at this noexcept and
+// std::terminate runs with the fiber's stack still as it was at the throw.
+static void run_detached(G* g) noexcept {
+  try {
+    g->entry(g->closure);
+  } catch (const cancelled&) {
+  }
+}
+
+void run_body(G* g) noexcept {
+  if (g->ended == nullptr && g->home == nullptr) {
+    run_detached(g);
+    free_closure(g);
+    return;
+  }
+  std::exception_ptr error;
+  bool was_cancelled = false;
+  try {
+    g->entry(g->closure);
+  } catch (const cancelled&) {
+    was_cancelled = true;
+  } catch (...) {
+    error = std::current_exception();
+  }
+  free_closure(g);
+  retire_identity(g);
+  detail::nursery* home = g->home;
+  if (home != nullptr) {
+    // The completion outlives the handle's `release` for as long as the nursery looks at it: the fiber's own reference.
+    if (g->ended != nullptr) g->ended->retain();
+    detail::completion* ended = g->ended;
+    if (ended != nullptr) detail::completion_access::finish(*ended, error, was_cancelled);
+    detail::nursery_access::leave(*home, g, std::move(error));
+    if (ended != nullptr) ended->release();
+  } else {
+    detail::completion_access::finish(*g->ended, std::move(error), was_cancelled);
+  }
+}
+
+}  // namespace weft::inline v0::rt

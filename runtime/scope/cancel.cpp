@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spreading a cancellation; see cancel.hpp for the rules.
+#include "runtime/scope/cancel.hpp"
+
+#include <weft/error.hpp>
+
+#include "runtime/sched/all_g.hpp"
+#include "runtime/sched/membarrier.hpp"
+#include "runtime/scope/nursery_access.hpp"
+
+namespace weft::inline v0::rt {
+
+using detail::cancel_frame;
+using detail::nursery;
+using detail::nursery_access;
+
+namespace {
+
+// Under g's scope lock.
+bool effective_from(const G* g, const cancel_frame* frame) noexcept {
+  for (; frame != nullptr; frame = frame->outer) {
+    if (frame->what == cancel_frame::kind::shield) return false;
+    if (frame->what == cancel_frame::kind::region && frame->cancelled) return true;
+  }
+  return g->base_cancelled;
+}
+
+void recompute(G* g) noexcept {
+  g->cancel.store(effective_from(g, g->frames) ? 1 : 0, std::memory_order_relaxed);  // ordered by the fence of step 2
+}
+
+// Step 1 for everything below a fiber whose scope lock is held.
+void mark_below(G* g) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  for (cancel_frame* f = g->frames; f != nullptr; f = f->outer) {
+    if (f->what != cancel_frame::kind::nursery || !effective_from(g, f->outer)) continue;
+    nursery_access::mark(*f->children, [](G* child) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+      detail::spin_guard guard(child->scope_lock);
+      if (child->base_cancelled) return;
+      child->base_cancelled = true;
+      recompute(child);
+      mark_below(child);
+    });
+  }
+}
+
+void claim_one(G* g, g_list& woken) noexcept {
+  if (g->cancel.load(std::memory_order_relaxed) == 0 || !g->wait.claim_if_cancellable()) return;
+  g->cause = wait_cause::cancelled;
+  woken.push_back(g);
+}
+
+// Step 3, with the scope lock held as in step 1.
+void claim_below(G* g, g_list& woken) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  for (cancel_frame* f = g->frames; f != nullptr; f = f->outer) {
+    if (f->what != cancel_frame::kind::nursery) continue;
+    nursery_access::visit_if_cancelled(*f->children, [&woken](G* child) noexcept {
+      detail::spin_guard guard(child->scope_lock);
+      claim_one(child, woken);
+      claim_below(child, woken);
+    });
+  }
+}
+
+void claim_fiber(G* g, std::uint64_t id, g_list& woken) noexcept {
+  detail::spin_guard guard(g->scope_lock);
+  if (g->id.load(std::memory_order_relaxed) != id) return;
+  claim_one(g, woken);
+  claim_below(g, woken);
+}
+
+}  // namespace
+
+void push_frame(G* g, cancel_frame& frame) noexcept {
+  frame.g = g;
+  frame.uncaught = std::uncaught_exceptions();
+  detail::spin_guard guard(g->scope_lock);
+  frame.outer = g->frames;
+  g->frames = &frame;
+  if (frame.cancelled || frame.what == cancel_frame::kind::shield) recompute(g);
+}
+
+void pop_frame(G* g, cancel_frame& frame) noexcept {
+  detail::spin_guard guard(g->scope_lock);
+  for (cancel_frame** at = &g->frames; *at != nullptr; at = &(*at)->outer) {
+    if (*at != &frame) continue;
+    *at = frame.outer;
+    break;
+  }
+  recompute(g);
+}
+
+void mark_region(cancel_frame& frame) noexcept {
+  G* g = static_cast<G*>(frame.g);
+  detail::spin_guard guard(g->scope_lock);
+  if (frame.cancelled) return;
+  frame.cancelled = true;
+  recompute(g);
+  mark_below(g);
+}
+
+void claim_region(cancel_frame& frame, g_list& woken) noexcept {
+  G* g = static_cast<G*>(frame.g);
+  detail::spin_guard guard(g->scope_lock);
+  claim_one(g, woken);
+  claim_below(g, woken);
+}
+
+void cancel_fiber(G* g, std::uint64_t id) noexcept {
+  {
+    detail::spin_guard guard(g->scope_lock);
+    if (id == 0 || g->id.load(std::memory_order_relaxed) != id || g->base_cancelled) return;
+    g->base_cancelled = true;
+    recompute(g);
+    mark_below(g);
+  }
+  fence_all_threads();
+  g_list woken;
+  claim_fiber(g, id, woken);
+  wake_all(woken);
+}
+
+void cancel_nursery(nursery& n) noexcept {
+  const bool first = nursery_access::mark(n, [](G* child) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    detail::spin_guard guard(child->scope_lock);
+    if (child->base_cancelled) return;
+    child->base_cancelled = true;
+    recompute(child);
+    mark_below(child);
+  });
+  if (!first) return;
+  fence_all_threads();
+  g_list woken;
+  nursery_access::visit_if_cancelled(n, [&woken](G* child) noexcept {
+    detail::spin_guard guard(child->scope_lock);
+    claim_one(child, woken);
+    claim_below(child, woken);
+  });
+  wake_all(woken);
+}
+
+// A fiber that starts meanwhile sees `closing` after it has published its id (spawn), or is seen here: the fence stands between.
+void cancel_everybody(const G* except) noexcept {
+  for_each_g([except](G& g) {
+    if (&g == except) return;
+    detail::spin_guard guard(g.scope_lock);
+    if (g.id.load(std::memory_order_relaxed) == 0 || g.base_cancelled) return;
+    g.base_cancelled = true;
+    recompute(&g);
+  });
+  fence_all_threads();
+  g_list woken;
+  for_each_g([except, &woken](G& g) {
+    if (&g == except) return;
+    detail::spin_guard guard(g.scope_lock);
+    if (g.id.load(std::memory_order_relaxed) != 0) claim_one(&g, woken);
+  });
+  wake_all(woken);
+}
+
+void retire_identity(G* g) noexcept {
+  detail::spin_guard guard(g->scope_lock);
+  g->id.store(0, std::memory_order_relaxed);
+}
+
+void finish_expired(fired_timers& fired) noexcept {
+  if (fired.expired_count == 0) return;
+  for (unsigned i = 0; i < fired.expired_count; ++i) {
+    G* g = fired.expired[i].g;
+    detail::spin_guard guard(g->scope_lock);
+    if (g->id.load(std::memory_order_relaxed) != fired.expired[i].id) continue;
+    recompute(g);
+    mark_below(g);
+  }
+  fence_all_threads();
+  g_list woken;
+  for (unsigned i = 0; i < fired.expired_count; ++i) claim_fiber(fired.expired[i].g, fired.expired[i].id, woken);
+  while (G* g = woken.pop_front()) fired.add_ready(g);
+}
+
+void throw_cancelled() { throw cancelled{}; }
+
+bool frame_expired(G* g, const cancel_frame& frame) noexcept {
+  detail::spin_guard guard(g->scope_lock);
+  return frame.by_deadline;
+}
+
+bool cancelled_outside(const G* g, const cancel_frame& frame) noexcept {
+  auto* locked = const_cast<G*>(g);
+  detail::spin_guard guard(locked->scope_lock);
+  return effective_from(g, frame.outer);
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cancellation: how the word is spread, and how it ends a wait.
+//
+// A fiber carries a private stack of frames (`G::frames`, innermost first): regions (with_timeout, cancel_scope), shields, and the
+// nurseries it has opened. Below them lies the fiber itself (`base_cancelled`: its handle, its nursery or the end of run() said so).
+// A wait is cancelled if, from the innermost frame outward and no further than the first shield, some region or the base is cancelled.
+// `G::cancel` caches the answer, so that a wait's entry costs one load; it is recomputed whenever frames or flags change.
+//
+//   cancel  1  flag: set the region or base, recompute `G::cancel` of the fiber and of all fibers below its nurseries (mark)
+//           2  fence of all threads
+//           3  claim: each of these whose wait is open and cancellable; then wake them, in one batch
+//   wait       arm; look at `G::cancel`                                              (wait.hpp)
+//
+// Invariants
+//  1. `frames`, the flags in them, `base_cancelled` and writes of `cancel` belong to the fiber's `scope_lock`; the frames' memory to the
+//     fiber, which unlinks them under that lock.
+//  2. A canceller may hold a G and an id; under the scope lock `id` says whether it is still that fiber. A fiber that somebody may want
+//     to cancel gives its id up under its scope lock (`retire_identity`).
+//  3. A nursery's members are pinned by its lock: a child leaves it, under that lock, as its last act.
+//  4. Nothing is linked per wait.
+// Lock order, downwards in the tree: cancel_scope lock < scope_lock of a fiber < lock of a nursery it has opened < scope_lock of a child
+// < ... ; a timer heap's lock comes before a scope lock. The recursion is as deep as scopes are nested.
+#pragma once
+
+#include <weft/detail/cancel_frame.hpp>
+
+#include "runtime/scope/cancel_state.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+/// Links a frame of the calling fiber, and unlinks it, wherever it stands.
+void push_frame(G* g, detail::cancel_frame& frame) noexcept;
+void pop_frame(G* g, detail::cancel_frame& frame) noexcept;
+
+/// Steps 1 and 3 for a region; the fence between them is the caller's, who also sees to it that the frame stays linked in each.
+void mark_region(detail::cancel_frame& frame) noexcept;
+void claim_region(detail::cancel_frame& frame, g_list& woken) noexcept;
+/// Cancels a fiber as a whole, if `id` still names it.
+void cancel_fiber(G* g, std::uint64_t id) noexcept;
+/// Cancels all members of a nursery, now and in future.
+void cancel_nursery(detail::nursery& n) noexcept;
+/// Cancels every live fiber but `except`: the end of run().
+void cancel_everybody(const G* except) noexcept;
+
+/// A fiber that others may want to cancel ends: from here on its id names nobody.
+void retire_identity(G* g) noexcept;
+
+/// Throws `cancelled` if the calling fiber's next wait must; one load otherwise.
+[[noreturn]] void throw_cancelled();
+inline void check_cancelled(const G* g) {
+  if (g->cancel.load(std::memory_order_relaxed) != 0 && !shielded_by_unwinding(g)) [[unlikely]]
+    throw_cancelled();
+}
+
+/// Whether the frame's own deadline has cancelled it.
+bool frame_expired(G* g, const detail::cancel_frame& frame) noexcept;
+/// Whether frames outside `frame` (or the fiber itself) are cancelled, as its fiber sees it.
+bool cancelled_outside(const G* g, const detail::cancel_frame& frame) noexcept;
+
+}  // namespace weft::inline v0::rt

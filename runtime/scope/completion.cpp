@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Joining a fiber.
+//
+// Invariants
+//  1. `error_` and `cancelled_` are written once, by the fiber, before the release store of `done_`; readers come after its acquire.
+//  2. The fiber holds a reference until `finish` has woken everybody, so a joiner that destroys the handle destroys nothing under it.
+//  3. A joiner is in `joiners_` only while `done_` is false under the lock.
+#include <weft/error.hpp>
+
+#include "runtime/inspect/fatal.hpp"
+#include "runtime/scope/cancel.hpp"
+#include "runtime/scope/completion_access.hpp"
+#include "runtime/wait/outcome.hpp"
+
+namespace weft::inline v0::detail {
+
+using namespace rt;
+
+completion::~completion() = default;
+
+void completion::release() noexcept {
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;  // release what we did, acquire what the others did
+}
+
+void completion_access::finish(completion& c, std::exception_ptr error, bool was_cancelled) noexcept {
+  g_list woken;
+  bool nobody_will_ask = false;
+  {
+    spin_guard guard(c.lock_);
+    c.error_ = std::move(error);
+    c.cancelled_ = was_cancelled;
+    c.done_.store(true, std::memory_order_release);
+    nobody_will_ask = c.detached_ && c.error_ != nullptr && !c.in_scope_;
+    wait_queue<env> queue(c.joiners_);
+    while (waiter<env>* w = queue.pop_claimed()) {
+      w->result = wait_result::ok;
+      woken.push_back(w->g);
+    }
+  }
+  if (nobody_will_ask) fatal_uncaught(c.error_, "of a detached fiber");
+  wake_all(woken);
+  c.release();
+}
+
+// The caller holds the lock, which is free on return.
+static wait_outcome wait_locked(spin_lock& lock, wait_list& joiners, const wait_request& how) noexcept {
+  waiter<env> w;
+  return wait_in_queue<env>(lock, joiners, w, how);
+}
+
+void completion::wait() WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  G* g = current_g();
+  check_cancelled(g);
+  if (done()) return;
+  lock_.lock();
+  if (done()) {
+    lock_.unlock();
+    return;
+  }
+  throw_if_not_ok(wait_locked(lock_, joiners_, {wait_reason::join, true, never}));
+}
+
+bool completion::wait_for(std::chrono::nanoseconds at_most) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  check_cancelled(current_g());
+  if (done()) return true;
+  if (at_most.count() <= 0) return false;
+  lock_.lock();
+  if (done()) {
+    lock_.unlock();
+    return true;
+  }
+  const wait_outcome how = wait_locked(lock_, joiners_, {wait_reason::join, true, saturating_add(steady_now(), at_most.count())});
+  if (how == wait_outcome::timed_out) return done();
+  throw_if_not_ok(how);
+  return true;
+}
+
+void completion::take_error() {
+  if (error_ != nullptr) {
+    taken_.store(true, std::memory_order_release);  // pairs with the acquire in `taken`: the scope does not throw it again
+    std::rethrow_exception(error_);
+  }
+  if (cancelled_) throw fiber_cancelled("the joined fiber was cancelled");
+}
+
+void completion::cancel() noexcept { cancel_fiber(static_cast<G*>(g_), id_); }
+
+void completion::detach() noexcept {
+  bool fatal = false;
+  {
+    spin_guard guard(lock_);
+    detached_ = true;
+    fatal = done_.load(std::memory_order_relaxed) && error_ != nullptr && !in_scope_;
+  }
+  if (fatal) fatal_uncaught(error_, "of a fiber that was detached after it had failed");
+}
+
+void completion::abandon() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  const bool ended_before = done();
+  if (!ended_before) {
+    cancel();
+    lock_.lock();
+    if (done())
+      lock_.unlock();
+    else
+      wait_locked(lock_, joiners_, {wait_reason::join, false, never});
+  }
+  if (ended_before && error_ != nullptr && !in_scope_ && std::uncaught_exceptions() == 0)
+    fatal_uncaught(error_, "of a fiber that nobody joined");
+}
+
+}  // namespace weft::inline v0::detail

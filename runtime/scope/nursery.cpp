@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// The children of a scope: admission, failure, the end.
+//
+// Invariants
+//  1. `active_` counts the children that were admitted and have not left. A child leaves under the lock as its last act here: the
+//     release of the lock is what lets `join`, and so the scope, go.
+//  2. The first failure is recorded and the siblings are cancelled before the failing child leaves.
+//  3. Whoever waits for room is handed it: a leaving child counts the next one in on its behalf, so nobody overtakes.
+// Lock order: see cancel.hpp.
+#include <weft/detail/nursery.hpp>
+
+#include <stdexcept>
+
+#include "runtime/inspect/fatal.hpp"
+#include "runtime/scope/cancel.hpp"
+#include "runtime/scope/completion_access.hpp"
+#include "runtime/scope/nursery_access.hpp"
+#include "runtime/wait/outcome.hpp"
+
+namespace weft::inline v0::detail {
+
+using namespace rt;
+
+nursery::nursery(bool collect, std::size_t limit, error_handler on_error)
+    : collect_(collect), limit_(limit), on_error_(std::move(on_error)), uncaught_(std::uncaught_exceptions()) {
+  if (collect_) collected_.reserve(most_errors);  // a failing child must not allocate under the lock
+  G* g = current_fiber();
+  if (g == nullptr) return;
+  owner_ = g;
+  frame_.what = cancel_frame::kind::nursery;
+  frame_.children = this;
+  push_frame(g, frame_);
+  // Opened in a region that is cancelled already: the cancellation will not come by again.
+  if (cancelled_outside(g, frame_)) {
+    spin_guard guard(lock_);
+    cancelled_ = true;
+  }
+}
+
+nursery::~nursery() {
+  const bool unwinding = std::uncaught_exceptions() > uncaught_;
+  if (unwinding) cancel();
+  wait_for_children(false);
+  if (owner_ != nullptr) pop_frame(static_cast<G*>(owner_), frame_);
+  std::exception_ptr error;
+  {
+    spin_guard guard(lock_);
+    if (!unwinding && !collect_ && !error_taken_ && first_error_ != nullptr &&
+        (first_failed_ == nullptr || !completion_access::taken(*first_failed_)))
+      error = first_error_;
+  }
+  if (error != nullptr) fatal_uncaught(error, "of a scope's child; nobody joined the scope");
+  if (first_failed_ != nullptr) first_failed_->release();
+}
+
+void nursery::admit() WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  check_cancelled(current_g());
+  lock_.lock();
+  if (limit_ == 0 || (active_ < limit_ && admissions_.head == nullptr)) {
+    ++active_;
+    lock_.unlock();
+    return;
+  }
+  waiter<env> w;
+  throw_if_not_ok(wait_in_queue<env>(lock_, admissions_, w, {wait_reason::scope_limit, true, never}));
+}
+
+// Under the lock: one place became free; the next in line gets it, or it stays free.
+static G* hand_place_on(wait_list& admissions, std::size_t& active) noexcept {
+  if (waiter<env>* w = wait_queue<env>(admissions).pop_claimed()) {
+    w->result = wait_result::ok;
+    return w->g;
+  }
+  --active;
+  return nullptr;
+}
+
+static void collect_joiners(wait_list& joiners, g_list& woken) noexcept {
+  wait_queue<env> queue(joiners);
+  while (waiter<env>* w = queue.pop_claimed()) {
+    w->result = wait_result::ok;
+    woken.push_back(w->g);
+  }
+}
+
+void nursery::take_back() noexcept {
+  g_list woken;
+  {
+    spin_guard guard(lock_);
+    if (G* next = hand_place_on(admissions_, active_)) woken.push_back(next);
+    if (active_ == 0) collect_joiners(joiners_, woken);
+  }
+  wake_all(woken);
+}
+
+void nursery::add_child(void* child) noexcept {
+  auto* g = static_cast<G*>(child);
+  g->home = this;
+  spin_guard guard(lock_);
+  if (cancelled_) {
+    g->base_cancelled = true;  // nobody else knows the fiber yet
+    g->cancel.store(1, std::memory_order_relaxed);
+  }
+  auto* first = static_cast<G*>(members_);
+  g->sibling_prev = nullptr;
+  g->sibling_next = first;
+  if (first != nullptr) first->sibling_prev = g;
+  members_ = g;
+}
+
+void nursery_access::leave(nursery& n, G* g, std::exception_ptr error) noexcept {
+  if (error != nullptr) {
+    if (n.on_error_) {
+      std::lock_guard one_at_a_time(n.handler_lock_);
+      n.on_error_(error);
+    }
+    bool first = false;
+    {
+      spin_guard guard(n.lock_);
+      ++n.error_count_;
+      first = n.first_error_ == nullptr;
+      if (n.collect_) {
+        if (n.collected_.size() < nursery::most_errors) n.collected_.push_back(error);  // room was reserved
+      } else if (first) {
+        n.first_error_ = error;
+        n.first_failed_ = g->ended;
+        if (g->ended != nullptr) g->ended->retain();
+      }
+    }
+    if (first && !n.collect_) cancel_nursery(n);
+  }
+  error = nullptr;
+  g_list woken;
+  {
+    spin_guard guard(n.lock_);
+    if (g->sibling_prev != nullptr)
+      g->sibling_prev->sibling_next = g->sibling_next;
+    else
+      n.members_ = g->sibling_next;
+    if (g->sibling_next != nullptr) g->sibling_next->sibling_prev = g->sibling_prev;
+    if (G* next = hand_place_on(n.admissions_, n.active_)) woken.push_back(next);
+    if (n.active_ == 0) collect_joiners(n.joiners_, woken);
+  }
+  wake_all(woken);
+}
+
+void nursery::wait_for_children(bool cancellable) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  lock_.lock();
+  if (active_ == 0) {
+    lock_.unlock();
+    return;
+  }
+  waiter<env> w;
+  throw_if_not_ok(wait_in_queue<env>(lock_, joiners_, w, {wait_reason::scope_join, cancellable, never}));
+}
+
+void nursery::join() {
+  check_cancelled(current_g());
+  wait_for_children(true);
+  std::exception_ptr error;
+  {
+    spin_guard guard(lock_);
+    if (first_error_ != nullptr && !error_taken_ && (first_failed_ == nullptr || !completion_access::taken(*first_failed_)))
+      error = first_error_;
+    error_taken_ = true;
+  }
+  if (error != nullptr) std::rethrow_exception(error);
+}
+
+void nursery::cancel() noexcept { cancel_nursery(*this); }
+
+bool nursery::is_cancelled() const noexcept {
+  spin_guard guard(lock_);
+  return cancelled_;
+}
+
+std::vector<std::exception_ptr> nursery::errors() const {
+  std::vector<std::exception_ptr> copy;
+  copy.reserve(most_errors);
+  spin_guard guard(lock_);
+  copy.assign(collected_.begin(), collected_.end());
+  if (first_error_ != nullptr) copy.push_back(first_error_);
+  return copy;
+}
+
+std::size_t nursery::error_count() const noexcept {
+  spin_guard guard(lock_);
+  return error_count_;
+}
+
+}  // namespace weft::inline v0::detail

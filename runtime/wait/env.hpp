@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The world in which the wait protocol runs in production: the scheduler. tests/model has another one with the same names.
+#pragma once
+
+#include <weft/detail/spin_lock.hpp>
+
+#include "runtime/base/atomics.hpp"
+#include "runtime/sched/membarrier.hpp"
+#include "runtime/sched/scheduler.hpp"
+#include "runtime/scope/cancel_state.hpp"
+#include "runtime/wait/timer.hpp"
+#include "runtime/wait/waiter.hpp"
+
+namespace weft::inline v0::rt {
+
+struct env {
+  using atomics = std_atomics;
+  template <class T>
+  using var = T;
+  using lock = detail::spin_lock;
+  using fiber = G;
+  using batch = g_list;
+
+  static G* current() noexcept { return current_g(); }
+  static bool cancel_pending(const G* g) noexcept { return rt::cancel_pending(g); }
+  static bool may_be_cancelled(const G* g) noexcept { return !rt::shielded_by_unwinding(g); }
+  static void order_arm_before_look() noexcept { rt::order_arm_before_look(); }
+  static void park(wait_reason why, commit_fn commit, void* arg) noexcept { rt::park(why, commit, arg); }
+  static void wake(G* g) noexcept { rt::wake(g); }
+  static void wake_all(g_list list) noexcept { rt::wake_all(list); }
+
+  /// Ends the wait at a time. `start` under the object's lock, or none; `stop` with no lock.
+  class deadline_timer {
+   public:
+    /// True: nobody who holds a P will see the timer by himself; `announce` it once the lock is free.
+    bool start(G* g, std::uint64_t token, nanoseconds_t when) noexcept {
+      timer_.when = when;
+      timer_.g = g;
+      timer_.token = token;
+      timer_.fire = [](timer& t, fired_timers& out) noexcept {
+        if (!t.g->wait.claim(t.token)) return;
+        t.g->cause = wait_cause::timeout;
+        out.add_ready(t.g);
+      };
+      return start_timer(timer_);
+    }
+    void stop() noexcept { timer_heap::stop(timer_); }
+
+   private:
+    timer timer_;
+  };
+  static void announce_timer(nanoseconds_t when) noexcept { wake_sleeper_before(when); }
+};
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sleeping: a wait that only its timer and a cancellation can end.
+#include <weft/time.hpp>
+
+#include <time.h>
+
+#include <cerrno>
+
+#include "runtime/scope/cancel.hpp"
+#include "runtime/wait/outcome.hpp"
+
+namespace weft::inline v0 {
+
+using namespace rt;
+
+static void sleep_to(nanoseconds_t deadline) {
+  G* g = current_g();
+  check_cancelled(g);
+  if (g->kind == g_kind::thread && sched.procs.load(std::memory_order_acquire) == 0) {  // nobody runs timers
+    const timespec when{static_cast<time_t>(deadline / 1'000'000'000), static_cast<long>(deadline % 1'000'000'000)};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, nullptr) == EINTR) {
+    }
+    return;
+  }
+  const wait_outcome how = wait_alone<env>({wait_reason::sleep, true, deadline});
+  if (how != wait_outcome::timed_out) throw_if_not_ok(how);
+}
+
+void detail::sleep_until_ns(std::chrono::nanoseconds since_epoch) {
+  const nanoseconds_t deadline = since_epoch.count();
+  if (deadline <= steady_now())
+    rt::check_cancelled(current_g());
+  else
+    sleep_to(deadline);
+}
+
+void sleep_for(std::chrono::nanoseconds how_long) {
+  if (how_long.count() <= 0)
+    rt::check_cancelled(current_g());
+  else
+    sleep_to(saturating_add(steady_now(), how_long.count()));
+}
+
+}  // namespace weft::inline v0

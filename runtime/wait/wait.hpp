@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// The wait protocol: one function by which everything that blocks in a queue parks, and its rules.
+//
+//   waker, under the queue's lock          the waiting fiber                        canceller, timer
+//     pop a waiter                           lock(queue)                              flag (canceller)
+//     claim it        <-- first              arm the word, link the waiter            fence of all threads
+//     move the value  <-- second             start the timer                          claim if open
+//     result = ok                            (order_arm_before_look)                  cause = ...
+//     unlock, wake                           look at the cancel flag                  wake
+//                                            park; the hook unlocks the queue
+//                                            word = running; stop the timer
+//                                            no result: lock, unlink if linked, unlock
+//
+// A claim that was won stands: what was handed over is returned, whatever the cancel flag says by then.
+// Arming comes before linking and before the look: a canceller that came too early for the claim has set the flag, and the look finds it
+// (Dekker; the fence is on the canceller's side).
+//
+// Locked instructions: none here; the queue's lock, and the waker's claim, are the caller's.
+#pragma once
+
+#include <type_traits>
+
+#include "runtime/wait/reason.hpp"
+#include "runtime/wait/timer.hpp"
+#include "runtime/wait/waiter.hpp"
+
+namespace weft::inline v0::rt {
+
+enum class wait_outcome : std::uint8_t {
+  ok,         ///< a waker took us from the queue and did what we wait for
+  closed,     ///< a waker took us from the queue because there is nothing to wait for any more
+  timed_out,
+  cancelled,
+  ended,      ///< a plain thread's wait, when the runtime ended
+};
+
+struct wait_request {
+  wait_reason why = wait_reason::none;
+  bool cancellable = true;
+  nanoseconds_t deadline = never;
+};
+
+/// The lock of a queue, as the wait sees it: a copyable reference whose unlock is told by how many waiters the queue has grown (for
+/// objects that count them in the word that holds the lock).
+template <class Lock>
+struct lock_ref {
+  Lock* it;
+  void lock() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { it->lock(); }
+  void unlock(int /*grown_by*/) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { it->unlock(); }
+};
+
+/// What is left to do once the fiber is off its stack: release the queue's lock, and get the sleeper up for a timer that nobody with a P
+/// knows of. Lies on the waiting frame, so it is copied before the release, after which the frame may be gone.
+template <class Env, class LockRef>
+struct wait_commit {
+  LockRef lock;
+  nanoseconds_t announce = never;
+
+  static void run(void* arg) noexcept {
+    wait_commit now = *static_cast<wait_commit*>(arg);
+    now.lock.unlock(1);
+    if (now.announce != never) Env::announce_timer(now.announce);
+  }
+};
+
+/// Why the wait ended, if no waker said so.
+inline wait_outcome outcome_of(wait_cause cause) noexcept {
+  switch (cause) {
+    case wait_cause::timeout:
+      return wait_outcome::timed_out;
+    case wait_cause::runtime_ended:
+      return wait_outcome::ended;
+    default:
+      return wait_outcome::cancelled;
+  }
+}
+
+/// Waits in `list` behind everybody else (or in front of them). The caller holds `lock`, which guards `list`, and has filled `w.slot`;
+/// on return the lock is free. `w` lies on the caller's frame. Neither throws nor looks at the cancel flag once it was claimed.
+template <class Env, class LockRef>
+  requires(!std::is_same_v<LockRef, typename Env::lock>)
+wait_outcome wait_in_queue(LockRef lock, detail::wait_list& list, waiter<Env>& w, const wait_request& how,
+                           bool in_front = false) noexcept {
+  typename Env::fiber* const g = Env::current();
+  const bool cancellable = how.cancellable && Env::may_be_cancelled(g);
+  const bool timed = how.deadline != never;
+  w.sole = !cancellable && !timed;
+  w.g = g;
+  const auto token = g->wait.arm(cancellable);
+  w.wait_token = token;
+  wait_queue<Env> queue(list);
+  if (in_front)
+    queue.push_front(&w);
+  else
+    queue.push_back(&w);
+  wait_commit<Env, LockRef> commit{lock};
+  typename Env::deadline_timer timer;
+  if (timed && timer.start(g, token, how.deadline)) commit.announce = how.deadline;
+  if (cancellable) {
+    Env::order_arm_before_look();
+    if (Env::cancel_pending(g) && g->wait.claim(token)) {
+      queue.remove(&w);
+      lock.unlock(0);
+      if (timed) timer.stop();
+      g->wait.disarm();
+      return wait_outcome::cancelled;
+    }
+  }
+  Env::park(how.why, commit.run, &commit);
+  g->wait.disarm();
+  if (timed) timer.stop();
+  switch (w.result) {
+    case wait_result::ok:
+      return wait_outcome::ok;
+    case wait_result::closed:
+      return wait_outcome::closed;
+    case wait_result::none:
+      break;
+  }
+  const wait_outcome outcome = outcome_of(g->cause);
+  lock.lock();  // always: a waker may have popped us and be about to try its claim
+  const bool linked = w.linked;
+  if (linked) queue.remove(&w);
+  lock.unlock(linked ? -1 : 0);
+  return outcome;
+}
+
+template <class Env>
+wait_outcome wait_in_queue(typename Env::lock& lock, detail::wait_list& list, waiter<Env>& w, const wait_request& how) noexcept {
+  return wait_in_queue<Env>(lock_ref<typename Env::lock>{&lock}, list, w, how);
+}
+
+/// Waits for nothing but the deadline (or `never`) and cancellation.
+template <class Env>
+wait_outcome wait_alone(const wait_request& how) noexcept {
+  struct no_lock {
+    void unlock(int) noexcept {}
+  };
+  typename Env::fiber* const g = Env::current();
+  const bool cancellable = how.cancellable && Env::may_be_cancelled(g);
+  const bool timed = how.deadline != never;
+  const auto token = g->wait.arm(cancellable);
+  wait_commit<Env, no_lock> commit;
+  typename Env::deadline_timer timer;
+  if (timed && timer.start(g, token, how.deadline)) commit.announce = how.deadline;
+  if (cancellable) {
+    Env::order_arm_before_look();
+    if (Env::cancel_pending(g) && g->wait.claim(token)) {
+      if (timed) timer.stop();
+      g->wait.disarm();
+      return wait_outcome::cancelled;
+    }
+  }
+  Env::park(how.why, commit.run, &commit);
+  g->wait.disarm();
+  if (timed) timer.stop();
+  return outcome_of(g->cause);
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// "The other side is parked now" as an event, so that a test of a hand-over, of an order of waiters or of a wake needs
+// neither a sleep nor luck. The public surface cannot say it, so this looks at the scheduler's own fibers.
+//
+// A fiber shows its wait reason once its waiter is linked and its wait word is open; whoever sees it and then uses the
+// object queues behind the lock that the parking fiber may still hold. So what is done after `until_waiting` meets it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+
+#include <weft/runtime.hpp>
+
+#include "runtime/sched/all_g.hpp"
+#include "runtime/sched/g.hpp"
+
+namespace weft_test {
+
+/// The number of fibers, and of plain threads, that wait for something right now.
+inline std::size_t waiting() {
+  std::size_t count = 0;
+  weft::rt::for_each_g([&](weft::rt::G& g) {
+    if (g.reason.load(std::memory_order_acquire) != weft::rt::wait_reason::none && g.wait.is_open()) ++count;
+  });
+  return count;
+}
+
+/// Lets others run until at least `count` fibers and plain threads wait. The caller, who runs, does not count.
+inline void until_waiting(std::size_t count) {
+  while (waiting() < count) weft::yield();
+}
+
+/// Lets others run until `done()` holds.
+template <class Predicate>
+void until(Predicate done) {
+  while (!done()) weft::yield();
+}
+
+}  // namespace weft_test

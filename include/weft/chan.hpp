@@ -146,16 +146,16 @@ class chan {
     return result(detail::chan_try_receive(handle_.get(), std::addressof(slot.value)), slot);
   }
   /// As try_send and try_recv, with patience. Cancellable.
-  [[nodiscard]] chan_status send_for(T&& value, std::chrono::nanoseconds patience) const {
+  [[nodiscard]] chan_status send_for(T&& value, detail::any_duration patience) const {
     return detail::chan_send_for(handle_.get(), std::addressof(value), patience);
   }
-  [[nodiscard]] chan_status send_for(const T& value, std::chrono::nanoseconds patience) const
+  [[nodiscard]] chan_status send_for(const T& value, detail::any_duration patience) const
     requires std::copy_constructible<T>
   {
     T copy(value);
     return detail::chan_send_for(handle_.get(), std::addressof(copy), patience);
   }
-  try_result<T> recv_for(std::chrono::nanoseconds patience) const {
+  try_result<T> recv_for(detail::any_duration patience) const {
     detail::raw_slot<T> slot;
     return result(detail::chan_receive_for(handle_.get(), std::addressof(slot.value), patience), slot);
   }
@@ -184,6 +184,7 @@ class chan {
     return {status, detail::take(slot)};
   }
 
+  friend struct detail::chan_insight;
   detail::chan_handle handle_;
 };
 
@@ -206,10 +207,10 @@ class chan<void> {
   bool recv() const { return detail::chan_receive(handle_.get(), nothing()); }
   [[nodiscard]] chan_status try_send() const noexcept { return detail::chan_try_send(handle_.get(), nothing()); }
   [[nodiscard]] chan_status try_recv() const noexcept { return detail::chan_try_receive(handle_.get(), nothing()); }
-  [[nodiscard]] chan_status send_for(std::chrono::nanoseconds patience) const {
+  [[nodiscard]] chan_status send_for(detail::any_duration patience) const {
     return detail::chan_send_for(handle_.get(), nothing(), patience);
   }
-  [[nodiscard]] chan_status recv_for(std::chrono::nanoseconds patience) const {
+  [[nodiscard]] chan_status recv_for(detail::any_duration patience) const {
     return detail::chan_receive_for(handle_.get(), nothing(), patience);
   }
   void close() const { detail::chan_close(handle_.get()); }

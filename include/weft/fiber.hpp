@@ -46,7 +46,7 @@ class fiber {
   }
 
   /// Waits for the end at most for `at_most`; true if the fiber has ended: `join` then gives the result at once. Cancellable.
-  [[nodiscard]] bool join_for(std::chrono::nanoseconds at_most) {
+  [[nodiscard]] bool join_for(detail::any_duration at_most) {
     if (state_ == nullptr) throw std::logic_error("weft: join_for of an empty fiber handle (moved from, detached, or joined before)");
     return state_->wait_for(at_most);
   }

@@ -17,6 +17,7 @@
 
 #include <weft/detail/callable_ref.hpp>
 #include <weft/detail/cancel_frame.hpp>
+#include <weft/detail/any_duration.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/nursery.hpp>
 #include <weft/detail/result.hpp>
@@ -132,10 +133,10 @@ auto with_deadline(clock::time_point when, F&& f) -> std::invoke_result_t<F> {
 
 /// with_timeout is with_deadline, counted from now.
 template <class F>
-auto with_timeout(std::chrono::nanoseconds how_long, F&& f) -> std::invoke_result_t<F> {
+auto with_timeout(detail::any_duration how_long, F&& f) -> std::invoke_result_t<F> {
   const auto now = clock::now();
-  const auto room = clock::time_point::max() - now;
-  return with_deadline(how_long >= room ? clock::time_point::max() : now + how_long, std::forward<F>(f));
+  const bool fits = how_long.ns() < (clock::time_point::max() - now).count();
+  return with_deadline(fits ? now + std::chrono::nanoseconds(how_long.ns()) : clock::time_point::max(), std::forward<F>(f));
 }
 
 /// cancel_scope is a region that is cancelled by hand, from any fiber or thread, before or while it runs.

@@ -8,8 +8,10 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
+#include <weft/detail/any_duration.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/detail/wait_list.hpp>
@@ -33,28 +35,37 @@ class WEFT_EXPORT wait_group {
   /// Waits until the count is zero. Cancellable.
   void wait();
   /// The same, at most for so long; true: the count was zero.
-  [[nodiscard]] bool wait_for(std::chrono::nanoseconds at_most);
+  [[nodiscard]] bool wait_for(detail::any_duration at_most);
   /// Counts one, and starts `f` in a fiber of its own, detached; done when `f` returns. Never waits. If `f` throws, the process ends as
   /// with weft::go; if it is cancelled, it counts as done.
   template <class F>
   void go(F&& f) {
     add(1);
-    try {
-      auto call = [this, f = std::decay_t<F>(std::forward<F>(f))]() mutable {
-        struct finisher {
-          wait_group* group;
-          ~finisher() { group->done(); }
-        } at_the_end{this};
-        std::move(f)();
-      };
-      detail::plant<decltype(call)>(nullptr, nullptr, nullptr, std::move(call));
-    } catch (...) {
-      done();
-      throw;
-    }
+    counted_call<std::decay_t<F>> call{counted(this), std::forward<F>(f)};
+    detail::plant<decltype(call)>(nullptr, nullptr, nullptr, std::move(call));
   }
 
  private:
+  /// One that is to be done, by whoever holds it last.
+  class counted {
+   public:
+    explicit counted(wait_group* group) noexcept : group_(group) {}
+    counted(counted&& other) noexcept : group_(std::exchange(other.group_, nullptr)) {}
+    counted& operator=(counted&&) = delete;
+    ~counted() {
+      if (group_ != nullptr) group_->done();
+    }
+
+   private:
+    wait_group* group_;
+  };
+  template <class F>
+  struct counted_call {
+    counted one;  // goes after `f`: what the closure holds is gone when the wait returns
+    F f;
+    void operator()() && { std::move(f)(); }
+  };
+
   bool wait_until(std::int64_t deadline);
   // {count:32, waiters:31, lock:1}: see runtime/sync/wait_group.cpp.
   std::atomic<std::uint64_t> word_{0};

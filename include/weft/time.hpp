@@ -4,6 +4,7 @@
 
 #include <chrono>
 
+#include <weft/detail/any_duration.hpp>
 #include <weft/detail/export.hpp>
 
 namespace weft::inline v0 {
@@ -19,6 +20,6 @@ WEFT_EXPORT void sleep_until_ns(std::chrono::nanoseconds since_epoch);
 inline void sleep_until(clock::time_point when) { detail::sleep_until_ns(when.time_since_epoch()); }
 
 /// sleep_for waits for `how_long`; never less. Zero or less returns at once. Cancellable. On a plain thread it blocks it.
-WEFT_EXPORT void sleep_for(std::chrono::nanoseconds how_long);
+WEFT_EXPORT void sleep_for(detail::any_duration how_long);
 
 }  // namespace weft::inline v0

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#pragma once
 //
 // Stack overflow, told as such: a fault in the guard of a fiber's stack prints which fiber, its stack's size, where it
 // was spawned and its innermost frames, and then takes the default action (a core dump with the faulting context).
@@ -7,6 +6,8 @@
 // The handler runs on the alternate stack of its thread: every M gives itself one. Faults elsewhere go to the handler
 // that was there before ours, as if ours did not exist. The report uses write(2) and nothing that allocates or locks,
 // until it comes to the names of functions: these need the loader's lock, so they are printed last.
+#pragma once
+
 #include <atomic>
 #include <cstdint>
 

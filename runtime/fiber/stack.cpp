@@ -12,7 +12,8 @@
 // default size of its own; other sizes share shard 0's.
 //
 // Locks, all leaves, none held while another is taken:
-//  - shard::growing, a sleeping lock held across mmap and mprotect (once in 64 MiB): a spin lock there would have every
+//  - shard_state::growing, a sleeping lock held across mmap and mprotect (once in 64 MiB): a spin lock there would have
+//  every
 //    other M burn until the kernel is done. Only `bind_stack` takes it, on an M's stack. One shard has one P, so it is
 //    contended only while a P changes hands.
 //  - pool::taking serialises those who take batches, so that the pop of a lock-free list needs no counter against ABA:
@@ -229,7 +230,7 @@ struct arena_layout {
   }
 };
 
-// Wants shard::growing, since it maps memory. nullptr with errno if there is no address space.
+// Wants shard_state::growing, since it maps memory. nullptr with errno if there is no address space.
 arena* reserve_arena(std::size_t size) noexcept {
   std::size_t bytes = reservation_wanted();
   arena_layout layout{};
@@ -279,15 +280,15 @@ bool open_table(T* first, std::size_t count) noexcept {
   return mprotect(from, round_up(before + count * sizeof(T), page), PROT_READ | PROT_WRITE) == 0;
 }
 
-// Wants shard::growing.
+// Wants shard_state::growing.
 bool open_step(arena& from) noexcept {
   const std::size_t count = std::min(std::max<std::size_t>(1, step_size / from.stride()), from.slots - from.opened);
   if (!open_table(from.descriptors + from.opened, count) || !open_table(from.views + from.opened, count)) return false;
 
+  // After mlockall(MCL_FUTURE) opening would fill the stacks with memory, and locked pages refuse guards.
+  unlock(from);
   // In protect mode each stack is opened by itself and what stays closed below it is the guard.
   if (mode.load(std::memory_order_relaxed) == guard_mode::install) {
-    // After mlockall(MCL_FUTURE) opening would fill the step with memory, and locked pages refuse guards.
-    unlock(from);
     if (mprotect(from.slot(from.opened), count * from.stride(), PROT_READ | PROT_WRITE) != 0) return false;
     bytes_committed.fetch_add(count * from.stride(), std::memory_order_relaxed);
   }
@@ -295,7 +296,7 @@ bool open_step(arena& from) noexcept {
   return true;
 }
 
-// Wants shard::growing.
+// Wants shard_state::growing.
 stack* next_slot(arena& from) noexcept {
   const std::size_t index = from.used.load(std::memory_order_relaxed);
   if (index == from.opened && !open_step(from)) return nullptr;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#pragma once
 //
 // Fiber stacks: address space for a million of them, a guard below each, memory only where a fiber touched it.
 //
@@ -22,6 +21,8 @@
 //  - Memory goes back only in `trim_stacks`.
 //
 // Locks: see stack.cpp. Pools and arenas survive from one run() to the next.
+#pragma once
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -36,8 +37,7 @@ inline constexpr std::size_t max_stack_size = std::size_t{1} << 30;
 inline constexpr std::size_t standard_stack_size = std::size_t{256} << 10;
 inline constexpr std::size_t stack_guard_size = std::size_t{64} << 10;
 
-// One per slot ever opened; type-stable. One cache line, and nothing that only a sanitizer needs: a million of them
-// count.
+// One per slot ever opened, type-stable. One cache line, without what only a sanitizer needs: there may be a million.
 struct stack {
   char* lo;             // lowest usable byte, right above the guard
   char* top;            // initial stack pointer: 16-aligned, coloured
@@ -45,14 +45,12 @@ struct stack {
   std::uint32_t batch;  // in the first stack of a pooled batch: how many are linked
   stack* link;          // next in a cache or a batch
   stack* next_batch;    // in the first stack of a pooled batch: the next batch
-  void* owner;          // the G that runs on it now: set by the scheduler, read by the overflow handler, cleared by put
-  void* runner;  // the context that idles on it, set by the scheduler; null: none yet, or trim_stacks took its memory
-  sanitizer_view*
-      view;  // in a table of its own; bounds filled in if there is an address sanitizer, else untouched memory
+  void* owner;          // the G that runs on it, set by the scheduler, read by the overflow handler, cleared by put
+  void* runner;  // the context that idles on it, set by the scheduler; null: none, or trim_stacks took its memory
+  sanitizer_view* view;  // in a table of its own: untouched memory unless an address sanitizer wants the bounds
 };
 
-// The size that `init_stacks` was last called with, rounded up to a power of two. Relaxed: it changes only between
-// runs.
+// What `init_stacks` was last called with, rounded up to a power of two. Relaxed: it changes only between runs.
 extern std::atomic<std::size_t> default_stack_size;
 
 // A P's own stacks, last in first out. Only the thread that holds the P may call it; `size` anyone.
@@ -151,8 +149,9 @@ enum class guard_mode : std::uint8_t {
 [[nodiscard]] std::string guard_limit_message();
 
 // trim_stacks: gives the memory of pooled stacks back to the kernel if they were already idle at the call before, some
-// `most` stacks a call (148 ns each, one TLB shootdown for 256). Returns how many. For the monitor, some times a second
-// while fibers run; an idle process may stop after the second call in a row that returned 0. Never on a fiber's exit.
+// `most` stacks a call (150 ns to 1 µs each, one TLB shootdown for 256). Returns how many. For the monitor, some times
+// a second while fibers run; an idle process may stop after the second call in a row that returned 0. Never on a
+// fiber's exit.
 std::size_t trim_stacks(std::size_t most = 1024) noexcept;
 
 struct stack_stats {

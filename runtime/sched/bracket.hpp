@@ -21,7 +21,7 @@
 // fence between the store and the load of 1. Hence, after 6, the M does not touch the P before it has the mutex.
 //
 // Memory-order pairs
-//   leave R, enter R     -> look, unchanged, left_since A: what the M did to the P before it left
+//   leave R              -> look, unchanged A: what the M did to the P before it left
 //   withdraw R           -> enter A: the monitor's reads of the P's queues come before the M's next writes to them
 //   seq store in enter   -> membarrier(2) (or the monitor's fence) -> seq load in unchanged        } the Dekker pair
 //   req store in request -> the same                               -> req load in enter            }
@@ -53,9 +53,7 @@ class alignas(128) bracket {
   [[nodiscard]] bool enter() noexcept {
     const std::uint64_t seq = seq_.load(std::memory_order_relaxed);  // own store
     assert(outside(seq) && "enter() inside the runtime: a signal handler, or a call-back under the bracket");
-    // Ordered before the load of req_ by the other side's membarrier. Release, as the former section's end must be
-    // visible to a thief that reads this value and never saw the one between (left_since); free on x86.
-    seq_.store(seq + 1, std::memory_order_release);
+    seq_.store(seq + 1, std::memory_order_relaxed);  // ordered before the load of req_ by the other side's membarrier
     Atomics::compiler_barrier();
     if (req_.load(std::memory_order_acquire) == 0) [[likely]]
       return false;
@@ -90,12 +88,6 @@ class alignas(128) bracket {
 
   // Monitor, M.mutex held, no P taken.
   void withdraw() noexcept { req_.store(mode_, std::memory_order_release); }
-
-  // Any thread. True once the section that was open at look() == seq has ended (or none was): what its thread wrote in
-  // it is visible to the caller. Thieves of runnext wait for it (idle.hpp, step 6).
-  bool left_since(std::uint64_t seq) const noexcept {
-    return outside(seq) || seq_.load(std::memory_order_acquire) != seq;
-  }
 
   bool fences() const noexcept { return mode_ != 0; }
 

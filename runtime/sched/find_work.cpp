@@ -112,13 +112,7 @@ G* steal_next(P* victim) noexcept {
   for (int i = 0; i < 200; ++i) std_atomics::pause();
   M* holder = victim->m.load(std::memory_order_relaxed);
   if (holder != nullptr && !bracket<std_atomics>::outside(holder->section.look())) return nullptr;
-  if (!victim->queue.steal_next(seen)) return nullptr;
-  holder = victim->m.load(std::memory_order_relaxed);
-  if (holder != nullptr) {
-    const std::uint64_t section = holder->section.look();
-    while (!holder->section.left_since(section)) std_atomics::pause();
-  }
-  return seen;
+  return victim->queue.steal_next(seen) ? seen : nullptr;
 }
 
 G* steal(M* m) noexcept {
@@ -333,7 +327,11 @@ void schedule_loop(M* m) noexcept {
     G* g = m->pending;
     m->pending = nullptr;
     if (g == nullptr) g = find_work(m);
-    if (g == nullptr) return;
+    if (g == nullptr) {
+      if (m->searching) sched.idle.wake_failed();  // the count is not this M's to keep beyond the end
+      m->searching = false;
+      return;
+    }
     if (g->pinned != nullptr && g->pinned != m) {
       give_to_pinned(m, g);
       continue;

@@ -42,7 +42,6 @@ void run_body(G* g) noexcept {
     error = std::current_exception();
   }
   free_closure(g);
-  retire_identity(g);
   detail::nursery* home = g->home;
   if (home != nullptr) {
     // The completion outlives the handle's `release` for as long as the nursery looks at it: the fiber's own reference.
@@ -54,6 +53,7 @@ void run_body(G* g) noexcept {
   } else {
     detail::completion_access::finish(*g->ended, std::move(error), was_cancelled);
   }
+  retire_identity(g);
 }
 
 }  // namespace weft::inline v0::rt

@@ -21,8 +21,13 @@ bool effective_from(const G* g, const cancel_frame* frame) noexcept {
   for (; frame != nullptr; frame = frame->outer) {
     if (frame->what == cancel_frame::kind::shield) return false;
     if (frame->what == cancel_frame::kind::region && frame->cancelled) return true;
+    if (frame->sheltered) return false;
   }
   return g->base_cancelled;
+}
+
+bool effective_outside(const G* g, const cancel_frame& frame) noexcept {
+  return !frame.sheltered && effective_from(g, frame.outer);
 }
 
 void recompute(G* g) noexcept {
@@ -32,7 +37,7 @@ void recompute(G* g) noexcept {
 // Step 1 for everything below a fiber whose scope lock is held.
 void mark_below(G* g) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   for (cancel_frame* f = g->frames; f != nullptr; f = f->outer) {
-    if (f->what != cancel_frame::kind::nursery || !effective_from(g, f->outer)) continue;
+    if (f->what != cancel_frame::kind::nursery || !effective_outside(g, *f)) continue;
     nursery_access::mark(*f->children, [](G* child) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
       detail::spin_guard guard(child->scope_lock);
       if (child->base_cancelled) return;
@@ -73,10 +78,11 @@ void claim_fiber(G* g, std::uint64_t id, g_list& woken) noexcept {
 void push_frame(G* g, cancel_frame& frame) noexcept {
   frame.g = g;
   frame.uncaught = std::uncaught_exceptions();
+  frame.sheltered = shielded_by_unwinding(g);
   detail::spin_guard guard(g->scope_lock);
   frame.outer = g->frames;
   g->frames = &frame;
-  if (frame.cancelled || frame.what == cancel_frame::kind::shield) recompute(g);
+  if (frame.cancelled || frame.sheltered || frame.what == cancel_frame::kind::shield) recompute(g);
 }
 
 void pop_frame(G* g, cancel_frame& frame) noexcept {
@@ -187,7 +193,7 @@ bool frame_expired(G* g, const cancel_frame& frame) noexcept {
 bool cancelled_outside(const G* g, const cancel_frame& frame) noexcept {
   auto* locked = const_cast<G*>(g);
   detail::spin_guard guard(locked->scope_lock);
-  return effective_from(g, frame.outer);
+  return effective_outside(g, frame);
 }
 
 }  // namespace weft::inline v0::rt

@@ -4,6 +4,7 @@
 // A fiber carries a private stack of frames (`G::frames`, innermost first): regions (with_timeout, cancel_scope), shields, and the
 // nurseries it has opened. Below them lies the fiber itself (`base_cancelled`: its handle, its nursery or the end of run() said so).
 // A wait is cancelled if, from the innermost frame outward and no further than the first shield, some region or the base is cancelled.
+// A frame entered while an exception unwinds (in a destructor, then) shelters what runs in it from everything outside.
 // `G::cancel` caches the answer, so that a wait's entry costs one load; it is recomputed whenever frames or flags change.
 //
 //   cancel  1  flag: set the region or base, recompute `G::cancel` of the fiber and of all fibers below its nurseries (mark)

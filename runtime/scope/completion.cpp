@@ -60,16 +60,16 @@ void completion::wait() WEFT_NO_THREAD_SAFETY_ANALYSIS {
   throw_if_not_ok(wait_locked(lock_, joiners_, {wait_reason::join, true, never}));
 }
 
-bool completion::wait_for(std::chrono::nanoseconds at_most) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+bool completion::wait_for(any_duration at_most) WEFT_NO_THREAD_SAFETY_ANALYSIS {
   check_cancelled(current_g());
   if (done()) return true;
-  if (at_most.count() <= 0) return false;
+  if (at_most.ns() <= 0) return false;
   lock_.lock();
   if (done()) {
     lock_.unlock();
     return true;
   }
-  const wait_outcome how = wait_locked(lock_, joiners_, {wait_reason::join, true, saturating_add(steady_now(), at_most.count())});
+  const wait_outcome how = wait_locked(lock_, joiners_, {wait_reason::join, true, saturating_add(steady_now(), at_most.ns())});
   if (how == wait_outcome::timed_out) return done();
   throw_if_not_ok(how);
   return true;

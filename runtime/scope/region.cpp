@@ -59,11 +59,13 @@ void run_until(clock::time_point deadline, callable_ref f) {
     f();
     return;
   }
+  const nanoseconds_t when = deadline.time_since_epoch().count();
   cancel_frame frame;
+  frame.cancelled = frame.by_deadline = when <= steady_now();
   bool expired = false;
   try {
     linked_frame link(g, frame);
-    frame_deadline timer(g, frame, deadline.time_since_epoch().count());
+    frame_deadline timer(g, frame, frame.cancelled ? never : when);
     try {
       f();
     } catch (const weft::cancelled&) {

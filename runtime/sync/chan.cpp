@@ -50,6 +50,8 @@ void chan_release(chan_core* c) noexcept {
   std::free(c);
 }
 
+bool chan_is_sole(const chan_core* c) noexcept { return c->handles.load(std::memory_order_acquire) == 1; }
+
 [[noreturn]] static void wait_for_ever(wait_reason why) {
   for (;;) throw_if_not_ok(wait_alone<env>({why, true, never}));
 }
@@ -86,18 +88,18 @@ chan_status chan_try_receive(chan_core* c, void* slot) noexcept {
   return c != nullptr ? c->try_receive(slot) : chan_status::empty;
 }
 
-chan_status chan_send_for(chan_core* c, void* value, std::chrono::nanoseconds patience) {
+chan_status chan_send_for(chan_core* c, void* value, any_duration patience) {
   check_cancelled(current_g());
-  if (patience.count() <= 0) return chan_try_send(c, value);
-  const nanoseconds_t deadline = saturating_add(steady_now(), patience.count());
+  if (patience.ns() <= 0) return chan_try_send(c, value);
+  const nanoseconds_t deadline = saturating_add(steady_now(), patience.ns());
   if (c == nullptr) return status_of(wait_alone<env>({wait_reason::chan_send_nil, true, deadline}), chan_status::full);
   return status_of(c->send(value, {wait_reason::chan_send, true, deadline}), chan_status::full);
 }
 
-chan_status chan_receive_for(chan_core* c, void* slot, std::chrono::nanoseconds patience) {
+chan_status chan_receive_for(chan_core* c, void* slot, any_duration patience) {
   check_cancelled(current_g());
-  if (patience.count() <= 0) return chan_try_receive(c, slot);
-  const nanoseconds_t deadline = saturating_add(steady_now(), patience.count());
+  if (patience.ns() <= 0) return chan_try_receive(c, slot);
+  const nanoseconds_t deadline = saturating_add(steady_now(), patience.ns());
   if (c == nullptr) return status_of(wait_alone<env>({wait_reason::chan_receive_nil, true, deadline}), chan_status::empty);
   return status_of(c->receive(slot, {wait_reason::chan_receive, true, deadline}), chan_status::empty);
 }

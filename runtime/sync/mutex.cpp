@@ -113,7 +113,7 @@ bool mutex::lock_slow(std::int64_t patience) noexcept {
 void mutex::unlock_slow() noexcept {
   std::uint32_t w = word_.load(std::memory_order_relaxed);
   for (int turn = 0;;) {
-    if ((w & locked) == 0) fatal("weft: unlock of an unlocked mutex");
+    if ((w & locked) == 0) fatal("weft: unlock of unlocked mutex");
     if ((w & queue_lock) != 0) {
       bit_lock_pause(turn++);
       w = word_.load(std::memory_order_relaxed);

@@ -103,8 +103,8 @@ bool wait_group::wait_until(std::int64_t deadline) {
 
 void wait_group::wait() { wait_until(never); }
 
-bool wait_group::wait_for(std::chrono::nanoseconds at_most) {
-  return wait_until(at_most.count() <= 0 ? 0 : saturating_add(steady_now(), at_most.count()));
+bool wait_group::wait_for(detail::any_duration at_most) {
+  return wait_until(at_most.ns() <= 0 ? 0 : saturating_add(steady_now(), at_most.ns()));
 }
 
 }  // namespace weft::inline v0

@@ -34,11 +34,11 @@ void detail::sleep_until_ns(std::chrono::nanoseconds since_epoch) {
     sleep_to(deadline);
 }
 
-void sleep_for(std::chrono::nanoseconds how_long) {
-  if (how_long.count() <= 0)
+void sleep_for(detail::any_duration how_long) {
+  if (how_long.ns() <= 0)
     rt::check_cancelled(current_g());
   else
-    sleep_to(saturating_add(steady_now(), how_long.count()));
+    sleep_to(saturating_add(steady_now(), how_long.ns()));
 }
 
 }  // namespace weft::inline v0

@@ -453,7 +453,7 @@ TEST_F(stacks, of_many_fibers_cost_few_mappings) {
 // Each stack carries the number of the thread that has it; a stack in two hands shows.
 TEST_F(stacks, are_in_one_hand_at_a_time) {
   constexpr int threads = 4;
-  constexpr int rounds = SANITIZED ? 5'000 : 100'000;
+  constexpr int rounds = SANITIZED ? 5'000 : 400'000;
   std::atomic<int> running{threads};
   std::latch all_here(threads);
   std::atomic<int> shared_stacks{0};
@@ -465,7 +465,8 @@ TEST_F(stacks, are_in_one_hand_at_a_time) {
       std::vector<stack*> held;
       all_here.arrive_and_wait();
       for (int round = 0; round < rounds; ++round) {
-        if (held.size() < 200 && random() % 100 < 52) {
+        // In waves, so that batches go to the shared pool and come from it all the time.
+        if (round / 200 % 2 == 0) {
           const std::size_t size = random() % 16 == 0 ? 32 * kib : 0;
           stack* const s = bind_stack(own, size, static_cast<unsigned>(number));
           if (s == nullptr || s->owner != nullptr) {

@@ -103,38 +103,11 @@ mc::result two_looks() {
   });
 }
 
-// What a thief of runnext relies on: after left_since, all of the section that it caught is visible.
-template <class Atomics>
-mc::result section_left(bool wait) {
-  return mc::explore({.name = "left_since", .bound = -1}, [=] {
-    weft::rt::bracket<Atomics> marks;
-    typename Atomics::template atomic<bool> early(false);
-    mc::var<int> late(0);
-    marks.leave();
-    mc::spawn([&] {
-      const bool requested = marks.enter();
-      early.store(true, order::release);
-      late = 1;
-      marks.leave();
-      mc::check(!requested && !marks.enter(), "nobody requests here");
-      marks.leave();
-    });
-    mc::spawn([&] {
-      if (!early.load(order::acquire)) return;
-      const auto seq = marks.look();
-      while (wait && !marks.left_since(seq)) Atomics::pause();
-      mc::check(late == 1, "the section is visible to its end");
-    });
-    mc::join();
-  });
-}
-
 TEST(bracket, a_p_is_touched_by_one) { EXPECT_TRUE(holds(hand_off<mc::mc_atomics>(barrier::membarrier))); }
 TEST(bracket, fences_take_the_place_of_membarrier) {
   EXPECT_TRUE(holds(hand_off<mc::mc_atomics>(barrier::fence, true)));
 }
 TEST(bracket, may_be_looked_at_twice) { EXPECT_TRUE(holds(two_looks<mc::mc_atomics>())); }
-TEST(bracket, a_section_that_was_left_is_visible) { EXPECT_TRUE(holds(section_left<mc::mc_atomics>(true))); }
 
 TEST(bracket, a_request_is_seen_by_its_own_thread_and_ends_with_accept) {
   EXPECT_TRUE(holds(mc::explore({.name = "request and accept"}, [] {
@@ -177,12 +150,6 @@ struct request_loaded_relaxed : mc::faithful {
     return std::is_same_v<T, std::uint32_t> ? order::relaxed : o;
   }
 };
-struct look_relaxed : mc::faithful {
-  template <class T>
-  static constexpr order load(order o) {
-    return std::is_same_v<T, std::uint64_t> ? order::relaxed : o;
-  }
-};
 struct without_fences : mc::faithful {
   static constexpr bool fences = false;
 };
@@ -200,15 +167,12 @@ TEST(bracket_mutant, fence_on_the_owner_side_alone) {
 TEST(bracket_mutant, no_fences) { EXPECT_TRUE(finds(hand_off<with<without_fences>>(barrier::fence, true))); }
 TEST(bracket_mutant, leave_relaxed) {
   EXPECT_TRUE(finds(hand_off<with<leave_relaxed>>(barrier::membarrier), "data race"));
-  EXPECT_TRUE(finds(section_left<with<leave_relaxed>>(true), "data race"));
 }
-TEST(bracket_mutant, look_relaxed) { EXPECT_TRUE(finds(section_left<with<look_relaxed>>(true), "data race")); }
 TEST(bracket_mutant, withdraw_relaxed) {
   EXPECT_TRUE(finds(hand_off<with<withdraw_relaxed>>(barrier::membarrier), "data race"));
 }
 TEST(bracket_mutant, request_loaded_relaxed) {
   EXPECT_TRUE(finds(hand_off<with<request_loaded_relaxed>>(barrier::membarrier), "data race"));
 }
-TEST(bracket_mutant, thief_does_not_wait) { EXPECT_TRUE(finds(section_left<mc::mc_atomics>(false), "data race")); }
 
 }  // namespace

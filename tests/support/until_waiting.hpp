@@ -14,15 +14,20 @@
 
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/g.hpp"
+#include "runtime/sched/thread_g.hpp"
+#include "runtime/sched/thread_g.hpp"
 
 namespace weft_test {
 
 /// The number of fibers, and of plain threads, that wait for something right now.
 inline std::size_t waiting() {
   std::size_t count = 0;
-  weft::rt::for_each_g([&](weft::rt::G& g) {
-    if (g.reason.load(std::memory_order_acquire) != weft::rt::wait_reason::none && g.wait.is_open()) ++count;
-  });
+  const auto look = [](weft::rt::G& g, void* counter) {
+    const bool waits = g.reason.load(std::memory_order_acquire) != weft::rt::wait_reason::none && g.wait.is_open();
+    if (waits) ++*static_cast<std::size_t*>(counter);
+  };
+  weft::rt::for_each_g([&](weft::rt::G& g) { look(g, &count); });
+  weft::rt::for_each_thread_g(look, &count);
   return count;
 }
 

@@ -47,11 +47,22 @@ TEST(sleep, of_no_length_returns) {
   });
 }
 
+TEST(sleep, takes_every_kind_of_duration) {
+  weft::run([] {
+    const auto before = weft::clock::now();
+    weft::sleep_for(std::chrono::duration<double>(0.002));
+    weft::sleep_for(std::chrono::duration<int, std::milli>(1));
+    weft::sleep_for(std::chrono::duration<float, std::micro>(500.5F));
+    EXPECT_GE(weft::clock::now() - before, 3500us);
+  });
+}
+
 TEST(sleep, of_practically_for_ever_does_not_wrap) {
   weft::run([] {
     std::vector<weft::fiber<void>> sleepers;
     sleepers.push_back(weft::spawn([] { weft::sleep_for(std::chrono::nanoseconds::max()); }));
     sleepers.push_back(weft::spawn([] { weft::sleep_for(std::chrono::hours::max()); }));
+    sleepers.push_back(weft::spawn([] { weft::sleep_for(std::chrono::duration<double>(1e300)); }));
     sleepers.push_back(weft::spawn([] { weft::sleep_until(weft::clock::time_point::max()); }));
     until_waiting(sleepers.size());
     weft::sleep_for(1ms);

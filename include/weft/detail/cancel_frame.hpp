@@ -17,6 +17,7 @@ struct cancel_frame {
   void* g = nullptr;                    ///< the fiber on whose stack it lies
   int uncaught = 0;                     ///< exceptions in flight when it was entered
   kind what = kind::region;
+  bool sheltered = false;  ///< entered while an exception unwound through what lies outside: no cancellation comes from there
   bool cancelled = false;
   bool by_deadline = false;
 };

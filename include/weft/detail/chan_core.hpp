@@ -9,6 +9,7 @@
 #include <new>
 #include <type_traits>
 
+#include <weft/detail/any_duration.hpp>
 #include <weft/detail/export.hpp>
 
 namespace weft::inline v0 {
@@ -45,14 +46,23 @@ class chan_core;
 WEFT_EXPORT chan_core* chan_make(const element_ops& ops, std::ptrdiff_t capacity);
 WEFT_EXPORT void chan_retain(chan_core* c) noexcept;
 WEFT_EXPORT void chan_release(chan_core* c) noexcept;
+/// Whether the caller's handle is the last one; a hint unless nobody can copy it meanwhile.
+WEFT_EXPORT bool chan_is_sole(const chan_core* c) noexcept;
+/// How the library looks behind a handle.
+struct chan_insight {
+  template <class Chan>
+  static chan_core* core(const Chan& c) noexcept {
+    return c.handle_.get();
+  }
+};
 
 // A null core is the nil channel. `value` is moved from only if the send happens; `slot` is raw storage, filled if true (ok) comes back.
 WEFT_EXPORT void chan_send(chan_core* c, void* value);
 WEFT_EXPORT bool chan_receive(chan_core* c, void* slot);
 WEFT_EXPORT chan_status chan_try_send(chan_core* c, void* value) noexcept;
 WEFT_EXPORT chan_status chan_try_receive(chan_core* c, void* slot) noexcept;
-WEFT_EXPORT chan_status chan_send_for(chan_core* c, void* value, std::chrono::nanoseconds patience);
-WEFT_EXPORT chan_status chan_receive_for(chan_core* c, void* slot, std::chrono::nanoseconds patience);
+WEFT_EXPORT chan_status chan_send_for(chan_core* c, void* value, any_duration patience);
+WEFT_EXPORT chan_status chan_receive_for(chan_core* c, void* slot, any_duration patience);
 WEFT_EXPORT void chan_close(chan_core* c);
 WEFT_EXPORT std::size_t chan_size(const chan_core* c) noexcept;
 WEFT_EXPORT std::size_t chan_capacity(const chan_core* c) noexcept;

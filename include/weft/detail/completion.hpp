@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <exception>
 
+#include <weft/detail/any_duration.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/spin_lock.hpp>
 #include <weft/detail/wait_list.hpp>
@@ -28,7 +29,7 @@ class WEFT_EXPORT completion {
   /// Waits for the end. Throws `cancelled`.
   void wait();
   /// The same, at most for so long; true: it has ended.
-  bool wait_for(std::chrono::nanoseconds at_most);
+  bool wait_for(any_duration at_most);
   /// After the end: throws what the fiber threw, or fiber_cancelled; marks it as taken.
   void take_error();
 

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// What weft::net calls an address and a port.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include <weft/detail/export.hpp>
+
+namespace weft::inline v0 {
+
+namespace rt {
+struct endpoint_access;
+}
+
+namespace net {
+
+/// endpoint is an IPv4 or IPv6 address with a port. A value; made by the library. Never waits.
+class WEFT_EXPORT endpoint {
+ public:
+  /// 0.0.0.0:0
+  endpoint() noexcept = default;
+
+  /// The address alone: "127.0.0.1", "::1", "fe80::1%2".
+  [[nodiscard]] std::string address() const;
+  [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+  [[nodiscard]] bool is_v6() const noexcept { return v6_; }
+  /// As `connect` and `listen` take it: "127.0.0.1:80", "[::1]:80".
+  [[nodiscard]] std::string to_string() const;
+
+  friend bool operator==(const endpoint&, const endpoint&) noexcept = default;
+
+ private:
+  friend struct rt::endpoint_access;
+  std::array<std::uint8_t, 16> bytes_{};  // network order; IPv4 uses the first four
+  std::uint32_t scope_ = 0;               // of a link-local IPv6 address
+  std::uint16_t port_ = 0;
+  bool v6_ = false;
+};
+
+}  // namespace net
+}  // namespace weft::inline v0

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the sockets of weft/net.hpp share: the descriptor behind them, and the conversion of spans.
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <span>
+#include <system_error>
+#include <utility>
+
+#include <weft/detail/export.hpp>
+#include <weft/time.hpp>
+
+namespace weft::inline v0 {
+
+namespace rt {
+struct descriptor;
+struct net_access;
+}
+
+namespace detail {
+
+/// A descriptor and what every object that owns one can do: be closed, and be given deadlines. Moving it is not thread-safe; everything
+/// else is.
+class WEFT_EXPORT net_object {
+ public:
+  /// Whether there is a socket: false after default construction and after having been moved from. True once closed, too.
+  explicit operator bool() const noexcept { return d_ != nullptr; }
+
+  /// Wakes all who wait on the socket, fails what is begun later, both with std::errc::operation_canceled, and returns when those inside
+  /// have left: waits for them, shielded from cancellation. A second call does nothing.
+  void close() noexcept;
+
+  /// What waits when `when` has come, and what is begun later, fails with std::errc::timed_out, even if it could go on. Holds until it is
+  /// set anew, also for whoever waits already; `clock::time_point::max()` clears it. Never waits; nothing happens on a closed socket.
+  void set_deadline(clock::time_point when) noexcept;
+  void set_read_deadline(clock::time_point when) noexcept;
+  void set_write_deadline(clock::time_point when) noexcept;
+
+  /// The file descriptor, which stays the object's; -1 if there is none, or it is closed. It is non-blocking and registered with the
+  /// runtime's epoll, and stands for this socket only until `close`.
+  [[nodiscard]] int native_handle() noexcept;
+
+ protected:
+  net_object() noexcept = default;
+  explicit net_object(rt::descriptor* adopted) noexcept : d_(adopted) {}
+  net_object(net_object&& other) noexcept : d_(std::exchange(other.d_, nullptr)) {}
+  net_object& operator=(net_object&& other) noexcept {
+    if (this != &other) {
+      reset();
+      d_ = std::exchange(other.d_, nullptr);
+    }
+    return *this;
+  }
+  ~net_object() { reset(); }
+
+  rt::descriptor* d_ = nullptr;
+
+ private:
+  void reset() noexcept {
+    if (d_ != nullptr) release();
+  }
+  void release() noexcept;
+};
+
+inline std::span<std::byte> bytes_of(std::span<char> s) noexcept { return std::as_writable_bytes(s); }
+inline std::span<const std::byte> bytes_of(std::span<const char> s) noexcept { return std::as_bytes(s); }
+
+/// What the overloads for spans take; everything else that is passed to read_some and write_some is a sequence of Asio buffers.
+template <class T>
+concept readable_span = std::convertible_to<T&, std::span<std::byte>> || std::convertible_to<T&, std::span<char>>;
+template <class T>
+concept writable_span = std::convertible_to<T&, std::span<const std::byte>> || std::convertible_to<T&, std::span<const char>>;
+
+}  // namespace detail
+}  // namespace weft::inline v0

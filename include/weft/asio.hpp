@@ -67,7 +67,7 @@ namespace net {
 inline asio_executor tcp_stream::get_executor() noexcept { return {}; }
 
 template <class MutableBuffers, class AsioError>
-  requires(!detail::readable_span<const MutableBuffers>)
+  requires(!detail::any_span<MutableBuffers>)
 std::size_t tcp_stream::read_some(const MutableBuffers& to, AsioError& error) {
   const auto end = boost::asio::buffer_sequence_end(to);
   for (auto it = boost::asio::buffer_sequence_begin(to); it != end; ++it) {
@@ -84,7 +84,7 @@ std::size_t tcp_stream::read_some(const MutableBuffers& to, AsioError& error) {
 }
 
 template <class MutableBuffers>
-  requires(!detail::readable_span<const MutableBuffers>)
+  requires(!detail::any_span<MutableBuffers>)
 std::size_t tcp_stream::read_some(const MutableBuffers& to) {
   boost::system::error_code error;
   const std::size_t n = read_some(to, error);
@@ -93,7 +93,7 @@ std::size_t tcp_stream::read_some(const MutableBuffers& to) {
 }
 
 template <class ConstBuffers, class AsioError>
-  requires(!detail::writable_span<const ConstBuffers>)
+  requires(!detail::any_span<ConstBuffers>)
 std::size_t tcp_stream::write_some(const ConstBuffers& from, AsioError& error) {
   std::array<std::span<const std::byte>, 16> pieces;
   std::size_t count = 0;
@@ -110,7 +110,7 @@ std::size_t tcp_stream::write_some(const ConstBuffers& from, AsioError& error) {
 }
 
 template <class ConstBuffers>
-  requires(!detail::writable_span<const ConstBuffers>)
+  requires(!detail::any_span<ConstBuffers>)
 std::size_t tcp_stream::write_some(const ConstBuffers& from) {
   boost::system::error_code error;
   const std::size_t n = write_some(from, error);

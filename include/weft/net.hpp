@@ -94,16 +94,16 @@ class WEFT_EXPORT tcp_stream : public detail::net_object {
   lowest_layer_type& lowest_layer() noexcept { return *this; }
   const lowest_layer_type& lowest_layer() const noexcept { return *this; }
   template <class MutableBuffers>
-    requires(!detail::readable_span<const MutableBuffers>)
+    requires(!detail::any_span<MutableBuffers>)
   std::size_t read_some(const MutableBuffers& to);
   template <class MutableBuffers, class AsioError>
-    requires(!detail::readable_span<const MutableBuffers>)
+    requires(!detail::any_span<MutableBuffers>)
   std::size_t read_some(const MutableBuffers& to, AsioError& error);
   template <class ConstBuffers>
-    requires(!detail::writable_span<const ConstBuffers>)
+    requires(!detail::any_span<ConstBuffers>)
   std::size_t write_some(const ConstBuffers& from);
   template <class ConstBuffers, class AsioError>
-    requires(!detail::writable_span<const ConstBuffers>)
+    requires(!detail::any_span<ConstBuffers>)
   std::size_t write_some(const ConstBuffers& from, AsioError& error);
 
  private:

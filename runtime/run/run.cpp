@@ -11,6 +11,8 @@
 // What statics may use afterwards (channels, mutexes, wait_groups between plain threads) needs no runtime.
 #include <weft/runtime.hpp>
 
+#include <sched.h>
+
 #include <atomic>
 #include <chrono>
 #include <new>
@@ -48,6 +50,12 @@ constinit detail::wait_list last_waits;
 
 std::atomic<bool> follow_machine{false};
 nanoseconds_t next_width_check = 0;
+
+// Opened once and read again each second: on the monitor's thread only.
+cpu_width_watch& width_watch() {
+  static cpu_width_watch watch;
+  return watch;
+}
 
 struct main_call {
   detail::callable_ref f;
@@ -107,9 +115,12 @@ void await_threads() noexcept {
 struct reset_at_the_end {
   ~reset_at_the_end() {
     stop_monitor();
+    while (sched.foreign_wakers.load(std::memory_order_acquire) != 0) sched_yield();  // pairs with the release in ready.cpp
     {
       detail::spin_guard guard(sched.lock);
       while (P* p = take_idle_p()) p->in_service = false;
+      sched.in_service.store(0, std::memory_order_relaxed);
+      sched.missed_wake = false;
       const int known = sched.known_procs.load(std::memory_order_relaxed);
       for (int i = 0; i < known; ++i) {
         P* p = sched.all_ps[i].load(std::memory_order_relaxed);
@@ -137,7 +148,7 @@ void monitor_tick(nanoseconds_t now) noexcept {
   schedtrace_tick(now);
   if (!follow_machine.load(std::memory_order_relaxed) || now < next_width_check) return;
   next_width_check = now + 1'000'000'000;
-  const int width = cpu_width();
+  const int width = width_watch().width();
   if (width != sched.procs.load(std::memory_order_relaxed) && follow_machine.load(std::memory_order_relaxed)) change_width(width);
 }
 
@@ -185,6 +196,7 @@ void run_main(const options& how, callable_ref f) {
   next_width_check = 0;
   follow_machine.store(settled.maxprocs_follows_machine, std::memory_order_relaxed);
 
+  start_monitor();
   M* m = make_m();
   if (m == nullptr) throw std::bad_alloc();
   G* main = allocate_g();
@@ -197,13 +209,11 @@ void run_main(const options& how, callable_ref f) {
     main->pinned = m;
     m->locked = main;
   }
-  start_monitor();
   {
     spin_guard guard(sched.lock);
-    P* p = take_idle_p();
-    m->p = p;
-    p->m.store(m, std::memory_order_relaxed);
+    own(m, take_idle_p());
   }
+  note_busy();
   m->is_caller = true;
   m->pending = main;
   attach_thread(m);

@@ -75,7 +75,7 @@ void start_fiber(seed s, void (*entry)(void*), completion* ended, nursery* home)
   order_arm_before_look();  // the id is published before the look; pairs with the fence in cancel_everybody
   if (sched.closing.load(std::memory_order_relaxed)) {
     spin_guard guard(g->scope_lock);
-    g->base_cancelled = true;
+    g->base_cancelled.store(true, std::memory_order_relaxed);
     g->cancel.store(1, std::memory_order_relaxed);
   }
   submit_new(g);

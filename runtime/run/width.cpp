@@ -41,6 +41,7 @@ void set_width(int n) WEFT_NO_THREAD_SAFETY_ANALYSIS {
     while (P* p = take_idle_p()) {
       if (p->number >= n) {
         p->in_service = false;
+        sched.in_service.fetch_sub(1, std::memory_order_relaxed);
         continue;
       }
       p->idle_link = keep;

@@ -60,6 +60,13 @@ void run_all_timers(M* m) noexcept {
   }
 }
 
+// Timers of Ps beyond the width have no holder who would look at them.
+void run_retired_timers(M* m) noexcept {
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  for (int i = sched.procs.load(std::memory_order_relaxed); i < known; ++i)
+    run_timers(m, sched.all_ps[i].load(std::memory_order_acquire)->timers);
+}
+
 nanoseconds_t earliest_timer() noexcept {
   nanoseconds_t earliest = never;
   const int known = sched.known_procs.load(std::memory_order_acquire);
@@ -149,6 +156,12 @@ G* look(M* m) noexcept {
   P* p = m->p;
   run_timers(m, p->timers);
   if (p->tick % P::global_tick == 0) {
+    run_retired_timers(m);
+    // Fibers that only yield, or wake each other through an empty runnext, wake nobody: this is where idle Ps hear of them.
+    if (sched.idle.idle_ps() != 0 && !p->queue.empty()) {
+      std_atomics::fence_seq_cst();
+      wake_if_wanted();
+    }
     if (G* g = take_global(m, true)) return g;
     if (G* g = poll_now(m)) return g;
   }
@@ -179,6 +192,7 @@ void sleep_in_poller(M* m) noexcept {
   // Whoever starts an earlier timer without holding a P reads poll_until after publishing the timer; we publish it before we read the
   // timers. Pairs with wake_sleeper_before.
   sched.poll_until.store(never, std::memory_order_seq_cst);
+  std_atomics::fence_seq_cst();
   const nanoseconds_t until = earliest_timer();
   sched.poll_until.store(until, std::memory_order_seq_cst);
   nanoseconds_t timeout = never;
@@ -202,6 +216,7 @@ void sleep_in_poller(M* m) noexcept {
   if (m->next_p != nullptr) {
     own(m, m->next_p);
     m->next_p = nullptr;
+    note_busy();
     ready_from_loop(m, ready);
     run_all_timers(m);
     return;
@@ -227,9 +242,12 @@ bool idle(M* m, int& vain) noexcept {
   }
   if (anything_to_do(vain < vain_rounds)) {
     ++vain;
-    detail::spin_guard guard(sched.lock);
-    if (P* p = take_idle_p()) {
-      own(m, p);
+    {
+      detail::spin_guard guard(sched.lock);
+      if (P* p = take_idle_p()) own(m, p);
+    }
+    if (m->p != nullptr) {
+      note_busy();
       sched.idle.begin_search();
       m->searching = true;
       return true;
@@ -238,6 +256,10 @@ bool idle(M* m, int& vain) noexcept {
   bool poll = false;
   {
     detail::spin_guard guard(sched.lock);
+    if (sched.missed_wake) {
+      sched.missed_wake = false;
+      return true;
+    }
     if (!sched.poller_taken && !sched.ended.load(std::memory_order_relaxed)) {
       poll = sched.poller_taken = true;
       m->next_p = nullptr;
@@ -248,8 +270,7 @@ bool idle(M* m, int& vain) noexcept {
     sleep_in_poller(m);
     return true;
   }
-  const nanoseconds_t until = sched.poll_until.load(std::memory_order_seq_cst);
-  if (until != 0 && earliest_timer() < until) wake_poller();  // it fell asleep before our P's timers were due earlier
+  nudge_sleeper();  // it may have fallen asleep before our P's timers were started
   return sleep_until_given_p(m);
 }
 
@@ -266,6 +287,7 @@ void retire_p(M* m) noexcept {
     put_idle_p(p, m->searching);
     m->searching = false;
   }
+  nudge_sleeper();
   std_atomics::fence_seq_cst();
   wake_if_wanted();
 }
@@ -281,11 +303,8 @@ void lend_p(M* m) noexcept {
     nobody_polls = !sched.poller_taken;
   }
   if ((nobody_polls || anything_to_do(true)) && hand_off(p)) return;
-  {
-    detail::spin_guard guard(sched.lock);
-    put_idle_p(p, m->searching);
-    m->searching = false;
-  }
+  shelve_p(p, m->searching);
+  m->searching = false;
   if (work_anywhere()) wake_if_wanted();
 }
 
@@ -295,18 +314,17 @@ G* find_work(M* m) noexcept {
     if (sched.ended.load(std::memory_order_acquire)) return nullptr;
     if (m->locked != nullptr) {
       lend_p(m);
-      sleep_until_pinned_is_due(m);
-      G* g = m->pending;
-      m->pending = nullptr;
-      if (g != nullptr) return g;
-      continue;
+      return sleep_until_pinned_is_due(m);
     }
     if (m->p == nullptr) {
       {
         detail::spin_guard guard(sched.lock);
         if (P* p = take_idle_p()) own(m, p);
       }
-      if (m->p == nullptr && !sleep_until_given_p(m)) return nullptr;
+      if (m->p != nullptr)
+        note_busy();
+      else if (!sleep_until_given_p(m))
+        return nullptr;
       continue;
     }
     if (m->p->number >= sched.procs.load(std::memory_order_relaxed)) {
@@ -358,6 +376,11 @@ void install_poller(poller& net) noexcept {
   sched.net.store(&net, std::memory_order_release);
   sched.sleeper_word.store(1, std::memory_order_release);
   futex_wake(sched.sleeper_word);  // whoever sleeps in the old place comes back and sleeps in the new one
+}
+
+void nudge_sleeper() noexcept {
+  const nanoseconds_t until = sched.poll_until.load(std::memory_order_seq_cst);  // pairs with sleep_in_poller
+  if (until != 0 && earliest_timer() < until) wake_poller();
 }
 
 bool start_timer(timer& t) noexcept {

@@ -80,7 +80,7 @@ struct alignas(64) G {
   M* pinned = nullptr;                       ///< the only M that may run it
   const void* spawn_site = nullptr;
   std::atomic<wait_reason> reason{wait_reason::none};
-  bool base_cancelled = false;               ///< the fiber as a whole is cancelled; guarded by `scope_lock`
+  std::atomic<bool> base_cancelled{false};   ///< the fiber as a whole is cancelled; written under `scope_lock`, or before it starts
   std::uint32_t stack_size = 0;              ///< asked for, in KiB; 0: the default
 
   // line 3
@@ -90,7 +90,11 @@ struct alignas(64) G {
   G* sibling_prev = nullptr;
   union {
     char name[name_size];
-    std::atomic<std::uint32_t> futex;        ///< of a thread's stand-in
+    struct {
+      std::atomic<std::uint32_t> futex;      ///< 1: woken
+      nanoseconds_t deadline;                ///< of its wait: a plain thread is its own timer
+      std::uint64_t token;                   ///< which wait the deadline ends
+    } thread;                                ///< of a plain thread's stand-in
   };
 
   // line 4

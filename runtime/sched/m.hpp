@@ -32,7 +32,7 @@ struct P;
 /// What the side that arrives runs first: see runtime/fiber/context.hpp.
 using commit_fn = void (*)(void* arg) noexcept;
 
-struct alignas(64) M {
+struct alignas(128) M {
   explicit M(bool fences) noexcept : section(fences) {}
 
   bracket<std_atomics> section;
@@ -46,6 +46,7 @@ struct alignas(64) M {
   void* hook_arg = nullptr;
   G* locked = nullptr;              ///< the fiber pinned to this M, which then runs nothing else
   G* pending = nullptr;             ///< picked on a fiber's stack, but only the M's loop can start it
+  std::atomic<G*> due{nullptr};     ///< the pinned fiber, from whoever has picked it; with a P in `next_p`
 
   void* loop_sp = nullptr;          ///< the M's loop, while a fiber runs
   eh_globals loop_eh;
@@ -81,13 +82,18 @@ struct alignas(64) M {
 [[gnu::noinline]] M* current_m() noexcept;
 void set_current_m(M* m) noexcept;
 
-[[gnu::noinline]] void enter_slow(M* m) noexcept;
+/// Whether an entry may be the one at which an M gives its P away because its slice is over. That may start a thread, so it is for calls
+/// that hold no lock; one that parks anyway needs it least.
+enum class at_entry : bool { keep_p, may_give_p_away };
+inline constexpr at_entry serve_slice = at_entry::may_give_p_away;
+
+[[gnu::noinline]] void enter_slow(M* m, at_entry how) noexcept;
 
 /// Begins a stretch in which `m->p` may be used, if there is one. Never migrates. Null on a plain thread.
-inline M* enter() noexcept {
+inline M* enter(at_entry how = at_entry::keep_p) noexcept {
   M* m = current_m();
   if (m != nullptr && m->section.enter()) [[unlikely]]
-    enter_slow(m);
+    enter_slow(m, how);
   return m;
 }
 inline void leave(M* m) noexcept { m->section.leave(); }
@@ -95,7 +101,7 @@ inline void leave(M* m) noexcept { m->section.leave(); }
 /// `enter` and `leave` for calls that never park.
 class inside_runtime {
  public:
-  inside_runtime() noexcept : m_(enter()) {}
+  explicit inside_runtime(at_entry how = at_entry::keep_p) noexcept : m_(enter(how)) {}
   ~inside_runtime() {
     if (m_ != nullptr) leave(m_);
   }

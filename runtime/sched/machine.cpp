@@ -131,6 +131,7 @@ bool start_machine(P* p, bool searching) noexcept {
     m->next_p = nullptr;
     m->wake_word.store(0, std::memory_order_relaxed);
     p->m.store(m, std::memory_order_relaxed);
+    note_busy();
     if (spawn_thread(m)) return true;
     m->p = nullptr;
     m->searching = false;
@@ -200,10 +201,16 @@ void wake_one() noexcept {
       return;
     }
   }
-  if (!give_to_sleeper(p, true) && !start_machine(p, true)) {
+  if (!give_to_sleeper(p, true) && !start_machine(p, true)) shelve_p(p, true);
+}
+
+void shelve_p(P* p, bool searching) noexcept {
+  {
     detail::spin_guard guard(sched.lock);
-    put_idle_p(p, true);
+    put_idle_p(p, searching);
+    sched.missed_wake = true;
   }
+  nudge_sleeper();
 }
 
 // Takes a sleeper that nobody has woken off the list; false: somebody has.
@@ -225,10 +232,12 @@ bool hand_off(P* p) noexcept {
 void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
   p->m.store(nullptr, std::memory_order_relaxed);
   if (p->number >= sched.procs.load(std::memory_order_relaxed)) {  // retired by set_maxprocs: whoever held it was the last
+    if (p->in_service) sched.in_service.fetch_sub(1, std::memory_order_relaxed);
     p->in_service = false;
     if (searching) sched.idle.wake_failed();
     return;
   }
+  if (!p->in_service) sched.in_service.fetch_add(1, std::memory_order_relaxed);
   p->in_service = true;
   p->idle_link = sched.idle_ps;
   sched.idle_ps = p;
@@ -239,17 +248,21 @@ void own(M* m, P* p) noexcept {
   m->p = p;
   m->burns_without_p.store(false, std::memory_order_relaxed);
   p->m.store(m, std::memory_order_relaxed);  // a hint for thieves and the monitor; the P itself came under a lock
+}
+
+void note_busy() noexcept {
+  std_atomics::fence_seq_cst();  // pairs with the fence in monitor::sleep_deeply: it sees the P taken, or we see it asleep
   if (sched.monitor_sleeps.load(std::memory_order_relaxed) != 0) wake_monitor();
 }
 
 // A request stands: the monitor has taken the P, is about to, or wants it given to somebody else.
-[[gnu::noinline]] void enter_slow(M* m) noexcept {
+[[gnu::noinline]] void enter_slow(M* m, at_entry how) noexcept {
   {
     detail::spin_guard guard(m->lost_lock);
     m->section.accept();
   }
   if (m->p != nullptr) {
-    if (!m->slice_over.load(std::memory_order_relaxed)) return;
+    if (how != serve_slice || !m->slice_over.load(std::memory_order_relaxed)) return;
     m->slice_over.store(false, std::memory_order_relaxed);
     if (m->p->queue.empty() && sched.global.size() == 0) return;
     P* p = m->p;
@@ -259,9 +272,13 @@ void own(M* m, P* p) noexcept {
     own(m, p);
     return;
   }
-  // Gone. Any idle P will do; without one this fiber goes on as a plain thread would.
-  detail::spin_guard guard(sched.lock);
-  if (P* p = take_idle_p()) own(m, p);
+  // Gone. Any idle P will do; without one this fiber goes on as a plain thread would, as it does inside blocking(f).
+  if (m->in_blocking != 0) return;
+  {
+    detail::spin_guard guard(sched.lock);
+    if (P* p = take_idle_p()) own(m, p);
+  }
+  if (m->p != nullptr) note_busy();
 }
 
 static void lie_down(M* m) noexcept {
@@ -272,6 +289,10 @@ bool sleep_until_given_p(M* m) noexcept {
   {
     detail::spin_guard guard(sched.lock);
     if (sched.ended.load(std::memory_order_relaxed)) return false;
+    if (sched.missed_wake) {
+      sched.missed_wake = false;
+      return true;
+    }
     m->next_p = nullptr;
     m->wake_word.store(0, std::memory_order_relaxed);
     m->idle_link = sched.idle_ms;
@@ -287,13 +308,21 @@ bool sleep_until_given_p(M* m) noexcept {
   if (m->next_p == nullptr) return false;  // woken for the end
   own(m, m->next_p);
   m->next_p = nullptr;
+  note_busy();
   return true;
 }
 
-void sleep_until_pinned_is_due(M* m) noexcept {
-  while (m->pending == nullptr && !sched.ended.load(std::memory_order_acquire)) lie_down(m);
-  if (m->next_p != nullptr) own(m, m->next_p);
-  m->next_p = nullptr;
+G* sleep_until_pinned_is_due(M* m) noexcept {
+  for (;;) {
+    lie_down(m);
+    if (G* g = m->due.exchange(nullptr, std::memory_order_acquire)) {  // pairs with the release in give_to_pinned
+      own(m, m->next_p);
+      m->next_p = nullptr;
+      note_busy();
+      return g;
+    }
+    if (sched.ended.load(std::memory_order_acquire)) return nullptr;
+  }
 }
 
 void give_to_pinned(M* m, G* g) noexcept {
@@ -302,8 +331,8 @@ void give_to_pinned(M* m, G* g) noexcept {
   m->p = nullptr;
   p->m.store(nullptr, std::memory_order_relaxed);
   target->next_p = p;
-  target->pending = g;
-  get_up(target, false);  // its release publishes the two lines above
+  target->due.store(g, std::memory_order_release);
+  get_up(target, false);
 }
 
 void end_machines() noexcept {

@@ -12,15 +12,20 @@ M* make_m() noexcept;
 void attach_thread(M* m) noexcept;
 void detach_thread(M* m) noexcept;
 
-/// Notes who holds `p`; it came to the caller under a lock. Gets the monitor up if it slept.
+/// Notes who holds `p`; it came to the caller under a lock.
 void own(M* m, P* p) noexcept;
+/// After `own`, with no lock held: gets the monitor up if it slept.
+void note_busy() noexcept;
+/// Gets the sleeper up if it would sleep past the earliest timer.
+void nudge_sleeper() noexcept;
 P* take_idle_p() noexcept WEFT_REQUIRES(sched.lock);
 void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock);
 
 /// Sleeps until somebody hands over a P; false: the thread shall end (nothing to do for long, or the runtime has ended).
 bool sleep_until_given_p(M* m) noexcept;
 /// The same for an M with a pinned fiber, which lies on no list: woken by whoever has picked that fiber.
-void sleep_until_pinned_is_due(M* m) noexcept;
+/// Null: the runtime has ended.
+G* sleep_until_pinned_is_due(M* m) noexcept;
 /// Gives P and fiber to the M that the fiber is pinned to. The caller is without a P then.
 void give_to_pinned(M* m, G* g) noexcept;
 

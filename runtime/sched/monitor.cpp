@@ -74,11 +74,11 @@ bool asleep(const M* m) noexcept {
   char path[64];
   std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", m->tid.load(std::memory_order_relaxed));
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return true;
+  if (fd < 0) return false;  // not known: the rule for burning threads covers it
   char text[256];
   const ssize_t n = read(fd, text, sizeof text - 1);
   close(fd);
-  if (n <= 0) return true;
+  if (n <= 0) return false;
   text[n] = '\0';
   const char* after_name = std::strrchr(text, ')');
   return after_name == nullptr || after_name[1] == '\0' || after_name[2] != 'R';
@@ -106,7 +106,7 @@ class monitor {
 
  private:
   static bool all_idle() noexcept {
-    return sched.idle.idle_ps() >= static_cast<unsigned>(sched.procs.load(std::memory_order_relaxed));
+    return sched.idle.idle_ps() >= static_cast<unsigned>(sched.in_service.load(std::memory_order_relaxed));
   }
 
   static void sleep_deeply() noexcept {
@@ -248,10 +248,7 @@ class monitor {
     for (unsigned i = 0; i < taken; ++i) {
       P* p = candidates_[i].p;
       if (hand_off(p)) continue;
-      {
-        detail::spin_guard guard(sched.lock);
-        put_idle_p(p, false);
-      }
+      shelve_p(p, false);
       if (work_anywhere()) wake_if_wanted();
     }
     return taken;

@@ -22,11 +22,12 @@ struct M;
 /// A counter that its owner bumps without a locked instruction and anyone may read.
 class owned_counter {
  public:
-  void add(std::int64_t n = 1) noexcept { v_.store(v_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
-  std::int64_t get() const noexcept { return v_.load(std::memory_order_relaxed); }
+  void add(std::int64_t n = 1) noexcept { v_.store(v_.load(std::memory_order_relaxed) + n, std::memory_order_release); }
+  std::int64_t get() const noexcept { return v_.load(std::memory_order_acquire); }
 
  private:
-  std::atomic<std::int64_t> v_{0};  // relaxed: one writer, and readers want a figure, not an order
+  // One writer, so its own load is relaxed. Release and acquire: who sees a fiber's end must see the starts that came before it.
+  std::atomic<std::int64_t> v_{0};
 };
 
 struct alignas(64) P {

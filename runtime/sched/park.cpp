@@ -93,7 +93,19 @@ bool enter_directly(M* m, G* next) noexcept {
 static void park_thread(G* g, wait_reason why, commit_fn commit, void* arg) noexcept {
   g->reason.store(why, std::memory_order_relaxed);
   if (commit != nullptr) commit(arg);
-  while (g->futex.exchange(0, std::memory_order_acquire) == 0) futex_wait(g->futex, 0);  // pairs with the store in `wake`
+  while (g->thread.futex.exchange(0, std::memory_order_acquire) == 0) {  // pairs with the store in `wake_thread`
+    const nanoseconds_t deadline = g->thread.deadline;
+    const nanoseconds_t now = deadline != never ? steady_now() : 0;
+    if (now < deadline) {
+      futex_wait(g->thread.futex, 0, deadline != never ? deadline - now : never);
+    } else {
+      g->thread.deadline = never;
+      if (!g->wait.claim(g->thread.token)) continue;  // somebody else has claimed it, and is about to wake us
+      g->cause = wait_cause::timeout;
+      break;
+    }
+  }
+  g->thread.deadline = never;
   g->reason.store(wait_reason::none, std::memory_order_relaxed);
 }
 

@@ -46,9 +46,30 @@ static void put_ring(P* p, G* g) noexcept {
 }
 
 static void wake_thread(G* g) noexcept {
-  g->futex.store(1, std::memory_order_release);  // pairs with the exchange in park_thread
-  futex_wake(g->futex);
+  g->thread.futex.store(1, std::memory_order_release);  // pairs with the exchange in park_thread
+  futex_wake(g->thread.futex);
 }
+
+namespace {
+
+/// A plain thread between making a fiber runnable and the last of what that entails: the end of run() waits until nobody is, since the
+/// fiber may be the one that ends it.
+class foreign_waker {
+ public:
+  foreign_waker() noexcept : foreign_(current_m() == nullptr) {
+    if (foreign_) sched.foreign_wakers.fetch_add(1, std::memory_order_relaxed);  // published by the push that follows
+  }
+  ~foreign_waker() {
+    if (foreign_) sched.foreign_wakers.fetch_sub(1, std::memory_order_release);  // pairs with the acquire at the end of run()
+  }
+  foreign_waker(const foreign_waker&) = delete;
+  foreign_waker& operator=(const foreign_waker&) = delete;
+
+ private:
+  const bool foreign_;
+};
+
+}  // namespace
 
 static void ready_one(M* m, G* g, bool is_new) noexcept {
   P* p = m != nullptr ? m->p : nullptr;
@@ -70,12 +91,13 @@ void wake(G* g) noexcept {
     return;
   }
   wait_until_off_cpu(g);
-  inside_runtime here;
+  foreign_waker passing;
+  inside_runtime here(serve_slice);
   ready_one(here.m(), g, false);
 }
 
 void submit_new(G* g) noexcept {
-  inside_runtime here;
+  inside_runtime here(serve_slice);
   ready_one(here.m(), g, true);
 }
 
@@ -111,7 +133,8 @@ void wake_all(g_list batch) noexcept {
     wake(batch.head);
     return;
   }
-  inside_runtime here;
+  foreign_waker passing;
+  inside_runtime here(serve_slice);
   ready_batch(here.m(), batch);
 }
 

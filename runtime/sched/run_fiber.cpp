@@ -8,6 +8,7 @@
 
 #include "runtime/fiber/context.hpp"
 #include "runtime/fiber/stack.hpp"
+#include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/park.hpp"
 #include "runtime/sched/scheduler.hpp"
 
@@ -33,6 +34,7 @@ static void pool_stack(void* arg) noexcept {
     run_body(m->cur);
     m = enter();  // on whatever thread the fiber has ended
     free_g(m, m->cur);
+    order_arm_before_look();  // the count of ends before the look; pairs with the fences in cancel_everybody
     if (sched.closing.load(std::memory_order_relaxed)) [[unlikely]]
       fiber_gone(m);
     G* next = m->p != nullptr ? pick_local(m->p) : nullptr;

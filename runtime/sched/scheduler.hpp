@@ -38,6 +38,8 @@ struct scheduler {
   std::atomic<M*> all_ms{nullptr};
   std::atomic<poller*> net{nullptr};            ///< null until the first descriptor
   std::atomic<nanoseconds_t> coarse_now{0};     ///< the clock as somebody last read it
+  std::atomic<int> foreign_wakers{0};           ///< plain threads that are just making fibers runnable
+  std::atomic<int> in_service{0};               ///< Ps that are held or idle, not retired; written under the lock
   std::atomic<bool> ended{false};               ///< the runtime is done: Ms return from their loop
   std::atomic<bool> closing{false};             ///< main has returned: fibers are being cancelled and awaited
   bool migrate_on_wake = false;                 ///< debug builds: every woken fiber goes to the global queue
@@ -52,6 +54,7 @@ struct scheduler {
   M* polling_m WEFT_GUARDED_BY(lock) = nullptr; ///< the one that sleeps in the poller
   int threads WEFT_GUARDED_BY(lock) = 0;        ///< Ms with a thread
   int idle_threads WEFT_GUARDED_BY(lock) = 0;
+  bool missed_wake WEFT_GUARDED_BY(lock) = false;  ///< a wake found no M to wake: whoever lies down next looks again instead
   bool poller_taken WEFT_GUARDED_BY(lock) = false;  ///< somebody sleeps in the poller, or is just coming out of it
   std::atomic<std::uint32_t> threads_changed{0};    ///< futex of the end of run()
   std::atomic<nanoseconds_t> poll_until{0};     ///< till when it sleeps; 0: nobody does
@@ -102,6 +105,8 @@ G* current_fiber() noexcept;
 void schedule_loop(M* m) noexcept;
 /// Takes one more M out of bed, or makes one; the caller counts as a searcher (idle.hpp, step 3).
 void wake_one() noexcept;
+/// Puts a P that nobody could be found for, or that is not needed, on the idle list; its timers get somebody's attention.
+void shelve_p(P* p, bool searching) noexcept;
 /// After a full fence behind published work: steps 2 and 3.
 inline void wake_if_wanted() noexcept {
   if (sched.idle.submit_wants_wake()) wake_one();

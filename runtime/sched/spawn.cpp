@@ -81,8 +81,9 @@ constinit std::atomic<g_chunk*> g_chunks{nullptr};
 
 G* allocate_g() {
   check_limits();
-  inside_runtime here;
+  inside_runtime here(serve_slice);
   G* g = nullptr;
+  std::uint64_t id = 0;
   if (P* p = here.p()) {
     if (p->free_list == nullptr) p->free_list = refill_from_shared(refill, p->free_count);
     g = p->free_list;
@@ -92,28 +93,28 @@ G* allocate_g() {
       p->next_id = sched.id_blocks.fetch_add(id_block, std::memory_order_relaxed) + 1;
       p->last_id = p->next_id + id_block;
     }
-    g->id.store(p->next_id++, std::memory_order_relaxed);  // published by whoever publishes the G
+    id = p->next_id++;
     p->started.add();
   } else {
     unsigned got = 0;
     g = refill_from_shared(1, got);
-    g->id.store(sched.id_blocks.fetch_add(id_block, std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    id = sched.id_blocks.fetch_add(id_block, std::memory_order_relaxed) + 1;
     sched.foreign_started.fetch_add(1, std::memory_order_relaxed);
   }
   g->link = nullptr;
   g->urgent = false;
   g->cause = wait_cause::woken;
   g->cancel.store(0, std::memory_order_relaxed);
-  g->base_cancelled = false;
+  g->base_cancelled.store(false, std::memory_order_relaxed);
   g->eh = {};
   g->stk = nullptr;
   g->ended = nullptr;
   g->home = nullptr;
   g->pinned = nullptr;
-  g->frames = nullptr;
   g->stack_size = 0;
   g->reason.store(wait_reason::none, std::memory_order_relaxed);
   g->name[0] = '\0';
+  g->id.store(id, std::memory_order_release);  // last: whoever cancels everybody takes it for a fiber from here on
   return g;
 }
 

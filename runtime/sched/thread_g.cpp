@@ -33,7 +33,8 @@ stand_in* take() noexcept {
     std::abort();
   }
   s->g.kind = g_kind::thread;
-  s->g.futex.store(0, std::memory_order_relaxed);
+  s->g.thread.futex.store(0, std::memory_order_relaxed);
+  s->g.thread.deadline = never;
   stand_in* head = everyone.load(std::memory_order_relaxed);
   do {
     s->all = head;

@@ -23,7 +23,7 @@ bool effective_from(const G* g, const cancel_frame* frame) noexcept {
     if (frame->what == cancel_frame::kind::region && frame->cancelled) return true;
     if (frame->sheltered) return false;
   }
-  return g->base_cancelled;
+  return g->base_cancelled.load(std::memory_order_relaxed);
 }
 
 bool effective_outside(const G* g, const cancel_frame& frame) noexcept {
@@ -34,17 +34,27 @@ void recompute(G* g) noexcept {
   g->cancel.store(effective_from(g, g->frames) ? 1 : 0, std::memory_order_relaxed);  // ordered by the fence of step 2
 }
 
+void mark_below(G* g) noexcept;
+
+// Step 1 for a fiber that is cancelled as a whole, and everything below it. False: it was before.
+bool mark_base(G* g) noexcept {
+  if (g->base_cancelled.load(std::memory_order_relaxed)) return false;
+  g->base_cancelled.store(true, std::memory_order_relaxed);
+  recompute(g);
+  mark_below(g);
+  return true;
+}
+
+void mark_child(G* child) noexcept {
+  detail::spin_guard guard(child->scope_lock);
+  mark_base(child);
+}
+
 // Step 1 for everything below a fiber whose scope lock is held.
-void mark_below(G* g) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+void mark_below(G* g) noexcept {
   for (cancel_frame* f = g->frames; f != nullptr; f = f->outer) {
     if (f->what != cancel_frame::kind::nursery || !effective_outside(g, *f)) continue;
-    nursery_access::mark(*f->children, [](G* child) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
-      detail::spin_guard guard(child->scope_lock);
-      if (child->base_cancelled) return;
-      child->base_cancelled = true;
-      recompute(child);
-      mark_below(child);
-    });
+    nursery_access::mark(*f->children, mark_child);
   }
 }
 
@@ -55,7 +65,7 @@ void claim_one(G* g, g_list& woken) noexcept {
 }
 
 // Step 3, with the scope lock held as in step 1.
-void claim_below(G* g, g_list& woken) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+void claim_below(G* g, g_list& woken) noexcept {
   for (cancel_frame* f = g->frames; f != nullptr; f = f->outer) {
     if (f->what != cancel_frame::kind::nursery) continue;
     nursery_access::visit_if_cancelled(*f->children, [&woken](G* child) noexcept {
@@ -66,14 +76,14 @@ void claim_below(G* g, g_list& woken) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   }
 }
 
-void claim_fiber(G* g, std::uint64_t id, g_list& woken) noexcept {
-  detail::spin_guard guard(g->scope_lock);
-  if (g->id.load(std::memory_order_relaxed) != id) return;
-  claim_one(g, woken);
-  claim_below(g, woken);
-}
-
 }  // namespace
+
+void claim_fiber(const fiber_ref& who, g_list& woken) noexcept {
+  detail::spin_guard guard(who.g->scope_lock);
+  if (who.g->id.load(std::memory_order_relaxed) != who.id) return;
+  claim_one(who.g, woken);
+  claim_below(who.g, woken);
+}
 
 void push_frame(G* g, cancel_frame& frame) noexcept {
   frame.g = g;
@@ -95,45 +105,30 @@ void pop_frame(G* g, cancel_frame& frame) noexcept {
   recompute(g);
 }
 
-void mark_region(cancel_frame& frame) noexcept {
+bool mark_region(cancel_frame& frame, fiber_ref& whose) noexcept {
   G* g = static_cast<G*>(frame.g);
   detail::spin_guard guard(g->scope_lock);
-  if (frame.cancelled) return;
+  if (frame.cancelled) return false;
   frame.cancelled = true;
+  whose = {g, g->id.load(std::memory_order_relaxed)};
   recompute(g);
   mark_below(g);
-}
-
-void claim_region(cancel_frame& frame, g_list& woken) noexcept {
-  G* g = static_cast<G*>(frame.g);
-  detail::spin_guard guard(g->scope_lock);
-  claim_one(g, woken);
-  claim_below(g, woken);
+  return true;
 }
 
 void cancel_fiber(G* g, std::uint64_t id) noexcept {
   {
     detail::spin_guard guard(g->scope_lock);
-    if (id == 0 || g->id.load(std::memory_order_relaxed) != id || g->base_cancelled) return;
-    g->base_cancelled = true;
-    recompute(g);
-    mark_below(g);
+    if (id == 0 || g->id.load(std::memory_order_relaxed) != id || !mark_base(g)) return;
   }
   fence_all_threads();
   g_list woken;
-  claim_fiber(g, id, woken);
+  claim_fiber({g, id}, woken);
   wake_all(woken);
 }
 
 void cancel_nursery(nursery& n) noexcept {
-  const bool first = nursery_access::mark(n, [](G* child) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
-    detail::spin_guard guard(child->scope_lock);
-    if (child->base_cancelled) return;
-    child->base_cancelled = true;
-    recompute(child);
-    mark_below(child);
-  });
-  if (!first) return;
+  if (!nursery_access::mark(n, mark_child)) return;
   fence_all_threads();
   g_list woken;
   nursery_access::visit_if_cancelled(n, [&woken](G* child) noexcept {
@@ -144,14 +139,14 @@ void cancel_nursery(nursery& n) noexcept {
   wake_all(woken);
 }
 
-// A fiber that starts meanwhile sees `closing` after it has published its id (spawn), or is seen here: the fence stands between.
+// A fiber that starts meanwhile sees `closing` after it has published its id (start_fiber), or is seen here: the first fence stands
+// between the caller's store of `closing` and the look at the ids.
 void cancel_everybody(const G* except) noexcept {
+  fence_all_threads();
   for_each_g([except](G& g) {
     if (&g == except) return;
     detail::spin_guard guard(g.scope_lock);
-    if (g.id.load(std::memory_order_relaxed) == 0 || g.base_cancelled) return;
-    g.base_cancelled = true;
-    recompute(&g);
+    if (g.id.load(std::memory_order_relaxed) != 0) mark_base(&g);
   });
   fence_all_threads();
   g_list woken;
@@ -179,7 +174,7 @@ void finish_expired(fired_timers& fired) noexcept {
   }
   fence_all_threads();
   g_list woken;
-  for (unsigned i = 0; i < fired.expired_count; ++i) claim_fiber(fired.expired[i].g, fired.expired[i].id, woken);
+  for (unsigned i = 0; i < fired.expired_count; ++i) claim_fiber({fired.expired[i].g, fired.expired[i].id}, woken);
   while (G* g = woken.pop_front()) fired.add_ready(g);
 }
 

@@ -34,9 +34,14 @@ namespace weft::inline v0::rt {
 void push_frame(G* g, detail::cancel_frame& frame) noexcept;
 void pop_frame(G* g, detail::cancel_frame& frame) noexcept;
 
-/// Steps 1 and 3 for a region; the fence between them is the caller's, who also sees to it that the frame stays linked in each.
-void mark_region(detail::cancel_frame& frame) noexcept;
-void claim_region(detail::cancel_frame& frame, g_list& woken) noexcept;
+/// Steps 1 and 3 for a region; the fence between them is the caller's, who also sees to it that the frame stays linked in the first.
+/// A fiber that may have ended meanwhile.
+struct fiber_ref {
+  G* g = nullptr;
+  std::uint64_t id = 0;
+};
+bool mark_region(detail::cancel_frame& frame, fiber_ref& whose) noexcept;  ///< false: it was cancelled before
+void claim_fiber(const fiber_ref& who, g_list& woken) noexcept;
 /// Cancels a fiber as a whole, if `id` still names it.
 void cancel_fiber(G* g, std::uint64_t id) noexcept;
 /// Cancels all members of a nursery, now and in future.

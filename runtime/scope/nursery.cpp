@@ -98,7 +98,7 @@ void nursery::add_child(void* child) noexcept {
   g->home = this;
   spin_guard guard(lock_);
   if (cancelled_) {
-    g->base_cancelled = true;  // nobody else knows the fiber yet
+    g->base_cancelled.store(true, std::memory_order_relaxed);  // nobody else knows the fiber yet
     g->cancel.store(1, std::memory_order_relaxed);
   }
   auto* first = static_cast<G*>(members_);

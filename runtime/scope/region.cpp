@@ -4,6 +4,8 @@
 // On a plain thread there is no cancellation: `f` just runs (a deadline cannot end its waits, and a cancel_scope does not hear).
 #include <weft/scope.hpp>
 
+#include <iterator>
+
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/scope/cancel.hpp"
 
@@ -133,19 +135,22 @@ bool cancel_scope::run_body(detail::callable_ref f) {
 }
 
 void cancel_scope::cancel() noexcept {
-  g_list woken;
-  {
-    detail::spin_guard guard(lock_);  // keeps the frames linked
-    if (cancelled_) return;
-    cancelled_ = true;
-    for (cancel_frame* frame = active_; frame != nullptr; frame = frame->next_active) mark_region(*frame);
+  // A fiber that is not parked may leave as soon as it is marked, and take this object with it: what is claimed in the second step is
+  // known by fiber and id, and the object is looked at again only if there are more runs than fit, whose frames are still unmarked.
+  fiber_ref marked[16];
+  for (unsigned n = std::size(marked); n == std::size(marked);) {
+    n = 0;
+    {
+      detail::spin_guard guard(lock_);  // keeps the frames linked
+      cancelled_ = true;
+      for (cancel_frame* frame = active_; frame != nullptr && n < std::size(marked); frame = frame->next_active)
+        if (mark_region(*frame, marked[n])) ++n;
+    }
+    fence_all_threads();
+    g_list woken;
+    for (unsigned i = 0; i < n; ++i) claim_fiber(marked[i], woken);
+    wake_all(woken);
   }
-  fence_all_threads();
-  {
-    detail::spin_guard guard(lock_);
-    for (cancel_frame* frame = active_; frame != nullptr; frame = frame->next_active) claim_region(*frame, woken);
-  }
-  wake_all(woken);
 }
 
 bool cancel_scope::cancelled() const noexcept {

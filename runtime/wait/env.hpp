@@ -34,6 +34,11 @@ struct env {
    public:
     /// True: nobody who holds a P will see the timer by himself; `announce` it once the lock is free.
     bool start(G* g, std::uint64_t token, nanoseconds_t when) noexcept {
+      if (g->kind == g_kind::thread) {  // its own timer, so that it needs no runtime: see park_thread
+        g->thread.deadline = when;
+        g->thread.token = token;
+        return false;
+      }
       timer_.when = when;
       timer_.g = g;
       timer_.token = token;

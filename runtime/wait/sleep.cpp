@@ -2,10 +2,6 @@
 // Sleeping: a wait that only its timer and a cancellation can end.
 #include <weft/time.hpp>
 
-#include <time.h>
-
-#include <cerrno>
-
 #include "runtime/scope/cancel.hpp"
 #include "runtime/wait/outcome.hpp"
 
@@ -16,12 +12,6 @@ using namespace rt;
 static void sleep_to(nanoseconds_t deadline) {
   G* g = current_g();
   check_cancelled(g);
-  if (g->kind == g_kind::thread && sched.procs.load(std::memory_order_acquire) == 0) {  // nobody runs timers
-    const timespec when{static_cast<time_t>(deadline / 1'000'000'000), static_cast<long>(deadline % 1'000'000'000)};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, nullptr) == EINTR) {
-    }
-    return;
-  }
   const wait_outcome how = wait_alone<env>({wait_reason::sleep, true, deadline});
   if (how != wait_outcome::timed_out) throw_if_not_ok(how);
 }

@@ -133,16 +133,13 @@ wait_outcome wait_in_queue(typename Env::lock& lock, detail::wait_list& list, wa
 /// Waits for nothing but the deadline (or `never`) and cancellation.
 template <class Env>
 wait_outcome wait_alone(const wait_request& how) noexcept {
-  struct no_lock {
-    void unlock(int) noexcept {}
-  };
   typename Env::fiber* const g = Env::current();
   const bool cancellable = how.cancellable && Env::may_be_cancelled(g);
   const bool timed = how.deadline != never;
   const auto token = g->wait.arm(cancellable);
-  wait_commit<Env, no_lock> commit;
+  // No lock holds the waker back until the commit hook is through, so there must be none: announce at once.
   typename Env::deadline_timer timer;
-  if (timed && timer.start(g, token, how.deadline)) commit.announce = how.deadline;
+  if (timed && timer.start(g, token, how.deadline)) Env::announce_timer(how.deadline);
   if (cancellable) {
     Env::order_arm_before_look();
     if (Env::cancel_pending(g) && g->wait.claim(token)) {
@@ -151,7 +148,7 @@ wait_outcome wait_alone(const wait_request& how) noexcept {
       return wait_outcome::cancelled;
     }
   }
-  Env::park(how.why, commit.run, &commit);
+  Env::park(how.why, nullptr, nullptr);
   g->wait.disarm();
   if (timed) timer.stop();
   return outcome_of(g->cause);

@@ -15,7 +15,6 @@
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/g.hpp"
 #include "runtime/sched/thread_g.hpp"
-#include "runtime/sched/thread_g.hpp"
 
 namespace weft_test {
 

@@ -67,11 +67,9 @@ class WEFT_EXPORT net_object {
 inline std::span<std::byte> bytes_of(std::span<char> s) noexcept { return std::as_writable_bytes(s); }
 inline std::span<const std::byte> bytes_of(std::span<const char> s) noexcept { return std::as_bytes(s); }
 
-/// What the overloads for spans take; everything else that is passed to read_some and write_some is a sequence of Asio buffers.
+/// What the overloads for spans are for; everything else that is passed to read_some and write_some is a sequence of Asio buffers.
 template <class T>
-concept readable_span = std::convertible_to<T&, std::span<std::byte>> || std::convertible_to<T&, std::span<char>>;
-template <class T>
-concept writable_span = std::convertible_to<T&, std::span<const std::byte>> || std::convertible_to<T&, std::span<const char>>;
+concept any_span = std::convertible_to<T&, std::span<const std::byte>> || std::convertible_to<T&, std::span<const char>>;
 
 }  // namespace detail
 }  // namespace weft::inline v0

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Two ends of a connection within this process, and what the tests of sockets say often.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <weft/net.hpp>
+#include <weft/weft.hpp>
+
+#include "tests/support/until_waiting.hpp"
+
+namespace weft_test {
+
+struct connection {
+  weft::net::tcp_stream ours, peers;
+};
+
+/// By fibers, over 127.0.0.1.
+inline connection connected_pair(const char* at = "127.0.0.1:0") {
+  auto listener = weft::net::listen(at);
+  auto accepted = weft::spawn([&] { return *listener.accept(); });
+  auto ours = weft::net::connect(listener.local_endpoint().to_string());
+  return {std::move(ours), accepted.join()};
+}
+
+inline void write_text(weft::net::tcp_stream& s, std::string_view text) { s.write_all(std::span<const char>(text)); }
+
+/// Exactly `n` characters.
+inline std::string read_text(weft::net::tcp_stream& s, std::size_t n) {
+  std::string text(n, '\0');
+  s.read_exactly(std::span<char>(text));
+  return text;
+}
+
+/// The next close of the stream sends a reset instead of an end.
+inline void reset_on_close(weft::net::tcp_stream& s) {
+  const linger at_once{1, 0};
+  setsockopt(s.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
+/// Writes until the kernel takes no more; what was written.
+inline std::size_t fill(weft::net::tcp_stream& s) {
+  const std::string block(64 * 1024, 'x');
+  std::size_t total = 0;
+  s.set_write_deadline(weft::clock::now() + std::chrono::milliseconds(20));
+  for (std::error_code error; !error;) total += s.write_all(std::span<const char>(block), error);
+  s.set_write_deadline(weft::clock::time_point::max());
+  return total;
+}
+
+}  // namespace weft_test

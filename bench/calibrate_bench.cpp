@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the machine itself costs at this moment, so that two results can be told apart from two moods of the host:
-// the round trip of a cache line between the first two CPUs that this process may use (it jumps by a factor of five on
-// some virtual machines, within seconds), a fixed dependent arithmetic loop (core speed), a system call, and 64 bytes there
-// and back over a loopback TCP connection within one thread (what the kernel's network path costs: it varies by a factor
-// of three from one host to the next while the other three stay).
-// Uses no weft: it must say the same whatever the library does.
+// What the machine itself costs at this moment, so that two results can be told apart from two moods of the host: the
+// round trip of a cache line between the first two CPUs that this process may use (it jumps by a factor of five on
+// some virtual machines, within seconds), a fixed dependent arithmetic loop (core speed), a system call, and 64 bytes
+// there and back over a loopback TCP connection within one thread (what the kernel's network path costs: it varies by
+// a factor of three from one host to the next while the other three stay). Uses no weft: it must say the same whatever
+// the library does.
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>

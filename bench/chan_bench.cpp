@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Channels: a hand-over between two fibers (pingpong), the same where each fiber is bound to a thread of its own so that
-// every message is a wake-up across threads (pingpong_threads), a token around a ring of 1000 (cold stacks), and items
-// through a buffer of 128 (lock cost, and who wakes whom).
+// Channels: a hand-over between two fibers (pingpong), the same where each fiber is bound to a thread of its own so
+// that every message is a wake-up across threads (pingpong_threads), a token around a ring of 1000 (cold stacks), and
+// items through a buffer of 128 (lock cost, and who wakes whom).
 #include <weft/weft.hpp>
 
 #include <stdexcept>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Plaintext HTTP through Boost.Beast's full parser and serialiser on weft's streams, unchanged synchronous Beast code in
-// a fiber a connection. Prints "port N" and serves until it is killed.
+// Plaintext HTTP through Boost.Beast's full parser and serialiser on weft's streams, unchanged synchronous Beast code
+// in a fiber a connection. Prints "port N" and serves until it is killed.
 //
 //   http_beast_bench [--w N]
 #include <utility>

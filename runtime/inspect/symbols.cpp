@@ -161,6 +161,27 @@ code_name name_return_address(std::uintptr_t pc) {
   return result;
 }
 
+bool is_code(std::uintptr_t pc) noexcept {
+  struct question {
+    std::uintptr_t pc;
+    bool yes;
+  } asked{pc, false};
+  dl_iterate_phdr(
+      [](dl_phdr_info* module, std::size_t, void* arg) {
+        auto& question_of = *static_cast<question*>(arg);
+        for (unsigned i = 0; i < module->dlpi_phnum; ++i) {
+          const ElfW(Phdr)& part = module->dlpi_phdr[i];
+          const std::uintptr_t begin = module->dlpi_addr + part.p_vaddr;
+          if (part.p_type != PT_LOAD || (part.p_flags & PF_X) == 0) continue;
+          // Not the first bytes: whoever has a return address wants to look at the call before it.
+          if (question_of.pc >= begin + 8 && question_of.pc < begin + part.p_memsz) question_of.yes = true;
+        }
+        return question_of.yes ? 1 : 0;
+      },
+      &asked);
+  return asked.yes;
+}
+
 bool is_in_c_library(std::uintptr_t pc) noexcept {
   Dl_info info{};
   if (dladdr(reinterpret_cast<void*>(pc), &info) == 0 || info.dli_fname == nullptr) return false;

@@ -21,6 +21,8 @@ struct code_name {
 /// `pc` is a return address: it is the call before it that is named. Throws std::bad_alloc.
 code_name name_return_address(std::uintptr_t pc);
 
+/// Whether `pc` lies in the code of a loaded module.
+bool is_code(std::uintptr_t pc) noexcept;
 /// Whether the module that holds `pc` is the C library or the loader.
 bool is_in_c_library(std::uintptr_t pc) noexcept;
 

@@ -117,7 +117,7 @@ G* steal_next(P* victim) noexcept {
   G* seen = victim->queue.peek_next();
   if (seen == nullptr) return nullptr;
   for (int i = 0; i < 200; ++i) std_atomics::pause();
-  M* holder = victim->m.load(std::memory_order_relaxed);
+  M* holder = victim->m.load(std::memory_order_acquire);
   if (holder != nullptr && !bracket<std_atomics>::outside(holder->section.look())) return nullptr;
   return victim->queue.steal_next(seen) ? seen : nullptr;
 }

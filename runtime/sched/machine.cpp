@@ -130,7 +130,7 @@ bool start_machine(P* p, bool searching) noexcept {
     m->searching = searching;
     m->next_p = nullptr;
     m->wake_word.store(0, std::memory_order_relaxed);
-    p->m.store(m, std::memory_order_relaxed);
+    p->m.store(m, std::memory_order_release);
     note_busy();
     if (spawn_thread(m)) return true;
     m->p = nullptr;
@@ -247,7 +247,7 @@ void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
 void own(M* m, P* p) noexcept {
   m->p = p;
   m->burns_without_p.store(false, std::memory_order_relaxed);
-  p->m.store(m, std::memory_order_relaxed);  // a hint for thieves and the monitor; the P itself came under a lock
+  p->m.store(m, std::memory_order_release);  // release: thieves and the monitor look into the M
 }
 
 void note_busy() noexcept {

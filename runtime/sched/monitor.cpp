@@ -150,7 +150,7 @@ class monitor {
     }
     const bool stuck = now_ - notes.since >= quickest;
     if (stuck && (!p->queue.empty() || p->timers.next_when() <= now_)) overdue = true;
-    M* m = p->m.load(std::memory_order_relaxed);
+    M* m = p->m.load(std::memory_order_acquire);
     if (m == nullptr || !m->alive.load(std::memory_order_acquire)) return;
     const std::uint64_t section = m->section.look();
     if (section != m->seen_section) {

@@ -54,12 +54,14 @@ struct lock_ref {
 template <class Env, class LockRef>
 struct wait_commit {
   LockRef lock;
-  nanoseconds_t announce = never;
+  typename Env::template var<nanoseconds_t> announce{never};
 
   static void run(void* arg) noexcept {
-    wait_commit now = *static_cast<wait_commit*>(arg);
-    now.lock.unlock(1);
-    if (now.announce != never) Env::announce_timer(now.announce);
+    const wait_commit& frame = *static_cast<wait_commit*>(arg);
+    LockRef lock = frame.lock;
+    const nanoseconds_t announce = frame.announce;
+    lock.unlock(1);
+    if (announce != never) Env::announce_timer(announce);
   }
 };
 

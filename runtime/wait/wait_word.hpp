@@ -57,6 +57,10 @@ class wait_word {
   /// other claimant, so a plain store does.
   void claim_sole(token t) noexcept { word_.store((t & ~state_bits) | claimed, std::memory_order_release); }
 
+  /// For dumps: changes with each wait and each claim.
+  token look() const noexcept { return word_.load(std::memory_order_acquire); }
+  static constexpr bool is_claimed(token t) noexcept { return (t & state_bits) == claimed; }
+
   bool is_open() const noexcept { return (word_.load(std::memory_order_relaxed) & state_bits) == open; }
 
  private:

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The same work in Boost.Fiber: round robin on the calling thread at w=1, the library's work-stealing scheduler on two
-// threads at w=2. Stacks come from pooled_fixedsize_stack, the best allocator it ships; its buffered channel wants a
-// power of two of slots and keeps one free, so 128 items are asked for as 256.
+// threads at w=2 (its default, idle threads that look for work: those that sleep are not told of it and would leave
+// everything to the first thread). Stacks come from pooled_fixedsize_stack, the best allocator it ships; its buffered
+// channel wants a power of two of slots and keeps one free, so 128 items are asked for as 256.
 #include <sys/mman.h>
 
 #include <boost/fiber/all.hpp>
@@ -74,11 +75,11 @@ void with_threads(int w, Body body) {
   std::vector<std::thread> workers;
   for (int i = 1; i < w; ++i)
     workers.emplace_back([&] {
-      fibers::use_scheduling_algorithm<fibers::algo::work_stealing>(count, true);
+      fibers::use_scheduling_algorithm<fibers::algo::work_stealing>(count);
       std::unique_lock<fibers::mutex> held(mutex);
       ended.wait(held, [&] { return over; });
     });
-  fibers::use_scheduling_algorithm<fibers::algo::work_stealing>(count, true);
+  fibers::use_scheduling_algorithm<fibers::algo::work_stealing>(count);
   body();
   {
     std::unique_lock<fibers::mutex> held(mutex);
@@ -235,6 +236,7 @@ void sleepers(const bench::context& c) {
   with_threads(c.w, [&] {
     constexpr long sleeps = 5;
     const long count = c.scale(10'000);
+    const auto range_us = static_cast<unsigned long>(c.scale(99'000));
     std::vector<long> late(static_cast<std::size_t>(count * sleeps));
     double cpu = 0;
     for (int repetition = 0; repetition < 2; ++repetition) {
@@ -244,7 +246,7 @@ void sleepers(const bench::context& c) {
         go(c.w, [&, i] {
           for (long k = 0; k < sleeps; ++k) {
             const long number = i * sleeps + k;
-            const long us = sleep_us(static_cast<unsigned long>(number), 99'000);
+            const long us = sleep_us(static_cast<unsigned long>(number), range_us);
             const auto start = bench::now_ns();
             boost::this_fiber::sleep_for(std::chrono::microseconds(us));
             late[static_cast<std::size_t>(number)] = bench::now_ns() - start - us * 1000;

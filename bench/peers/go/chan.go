@@ -188,8 +188,9 @@ func cpuMs() float64 {
 	return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e6
 }
 
-func sleepers(c context, full int, rangeUs uint64) {
+func sleepers(c context, full, fullRangeUs int) {
 	const sleeps = 5
+	rangeUs := uint64(c.scale(fullRangeUs))
 	count := c.scale(full)
 	late := make([]int64, count*sleeps)
 	cpu := 0.0

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The same work in tokio: its current-thread runtime at w=1, the multi-threaded one with w workers above (the body runs
-// as a task, so that it is on a worker). Tasks are stackless; channels are tokio's mpsc, with a capacity of 1 where ours
-// is unbuffered, because it has nothing closer. Same rows, command line and output as ../../*_bench.cpp.
+// The same work in tokio: its current-thread runtime at w=1, the multi-threaded one with w workers above (the body
+// runs as a task, so that it is on a worker). Tasks are stackless; channels are tokio's mpsc, with a capacity of 1
+// where ours is unbuffered, because it has nothing closer. Same rows, command line and output as ../../*_bench.cpp.
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -243,15 +243,19 @@ fn sleep_us(number: u64, range_us: u64) -> u64 {
 }
 
 fn cpu_ms() -> f64 {
-    // utime and stime of the process, in ticks of 10 ms: fine for figures above 20.
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
+    // The scheduler's own nanoseconds of each thread: utime and stime come in ticks of 10 ms.
+    let mut ns = 0.0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        ns += text.split_whitespace().next().unwrap().parse::<f64>().unwrap();
+    }
+    ns / 1e6
 }
 
-async fn sleepers(c: Context, full: usize, range_us: u64) {
+async fn sleepers(c: Context, full: usize, full_range_us: usize) {
     const SLEEPS: usize = 5;
     let count = c.scale(full);
+    let range_us = c.scale(full_range_us) as u64;
     let mut late = Vec::new();
     let mut cpu = 0.0;
     for _ in 0..2 {

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The poller itself, alone and under the scheduler: its wakes are not eaten, its time-outs are not early, and signals, forks and
+// duplicates do not disturb it.
+
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "netpoll/open.hpp"
+#include "tests/netpoll/loopback.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace weft_test;
+using weft::rt::epoll_poller;
+using weft::rt::g_list;
+using weft::rt::steady_now;
+
+constexpr weft::rt::nanoseconds_t millisecond = 1'000'000;
+
+class epoll : public testing::Test {
+ protected:
+  epoll() { EXPECT_EQ(net_.open(), 0); }
+  ~epoll() override { net_.close(); }
+  epoll_poller net_;
+  g_list ready_;
+};
+
+TEST_F(epoll, a_wake_ends_a_sleep) {
+  std::thread waker([&] { net_.wake(); });
+  net_.poll(weft::rt::never, ready_);
+  waker.join();
+  EXPECT_EQ(ready_.head, nullptr);
+}
+
+TEST_F(epoll, a_wake_that_comes_first_is_kept_for_the_next_sleep) {
+  net_.wake();
+  net_.wake();
+  net_.poll(weft::rt::never, ready_);
+  net_.wake();
+  net_.poll(weft::rt::never, ready_);
+}
+
+TEST_F(epoll, a_look_does_not_eat_the_sleepers_wake) {
+  net_.wake();
+  for (int i = 0; i < 100; ++i) net_.poll(0, ready_);
+  net_.poll(weft::rt::never, ready_);
+}
+
+// With wakes and looks at random moments nobody sleeps for ever.
+TEST_F(epoll, no_wake_is_lost) {
+  constexpr int rounds = 20'000;
+  std::atomic<int> asked{0}, answered{0};
+  std::atomic<bool> over{false};
+  std::thread looker([&] {
+    g_list nobody;
+    while (!over.load()) net_.poll(0, nobody);
+  });
+  std::thread sleeper([&] {
+    g_list nobody;
+    while (answered.load() < rounds) {
+      if (answered.load() == asked.load()) net_.poll(weft::rt::never, nobody);
+      answered.store(asked.load());
+    }
+  });
+  for (int i = 1; i <= rounds; ++i) {
+    asked.store(i);
+    net_.wake();
+    while (answered.load() < i) std::this_thread::yield();
+  }
+  sleeper.join();
+  over = true;
+  looker.join();
+}
+
+TEST_F(epoll, sleeps_no_shorter_than_it_was_told) {
+  for (const auto d : {weft::rt::nanoseconds_t{1}, millisecond / 10, millisecond, 3 * millisecond / 2}) {
+    const auto before = steady_now();
+    net_.poll(d, ready_);
+    EXPECT_GE(steady_now() - before, d);
+  }
+}
+
+TEST_F(epoll, rounds_up_where_the_kernel_counts_in_milliseconds) {
+  net_.count_in_milliseconds();
+  for (const auto d : {weft::rt::nanoseconds_t{1}, millisecond / 10, millisecond, 3 * millisecond / 2}) {
+    const auto before = steady_now();
+    net_.poll(d, ready_);
+    EXPECT_GE(steady_now() - before, d);
+  }
+}
+
+TEST_F(epoll, counts_events_that_come_too_late) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+  weft::rt::descriptor* d = weft::rt::take_descriptor();
+  d->open(ends[0], false);
+  ASSERT_EQ(net_.add(*d), 0);
+  EXPECT_TRUE(net_.has_waiters());
+  EXPECT_TRUE(d->close());
+  give_back_descriptor(d);  // but the file is still open, and registered
+  ASSERT_EQ(write(ends[1], "x", 1), 1);
+  net_.poll(weft::rt::never, ready_);
+  EXPECT_EQ(net_.stale_events(), 1u);
+  EXPECT_EQ(ready_.head, nullptr);
+  net_.remove(ends[0]);
+  EXPECT_FALSE(net_.has_waiters());
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_F(epoll, refuses_what_is_always_ready) {
+  char name[] = "/tmp/weft_poller_test_XXXXXX";
+  const int file = mkstemp(name);
+  ASSERT_GE(file, 0);
+  unlink(name);
+  weft::rt::descriptor* d = weft::rt::take_descriptor();
+  d->open(file, false);
+  EXPECT_EQ(net_.add(*d), EPERM);
+  d->close();
+  give_back_descriptor(d);
+  close(file);
+}
+
+// The M that sleeps in the poller with a far timer must hear of a nearer one, from a fiber and from a thread.
+TEST(poller, an_earlier_timer_gets_the_sleeper_up) {
+  weft::run({.maxprocs = 2}, [] {
+    auto [ours, peers] = connected_pair();
+    auto far = weft::spawn([] { weft::sleep_for(1h); });
+    until_waiting(1);
+    for (int i = 0; i < 20; ++i) {
+      weft::sleep_for(1ms);  // everybody idles meanwhile
+      std::thread sleeper([] { weft::sleep_for(1ms); });
+      weft::blocking([&] { sleeper.join(); });
+    }
+    far.cancel();
+  });
+}
+
+TEST(poller, a_thread_gets_an_idle_runtime_up) {
+  weft::run([] {
+    auto [ours, peers] = connected_pair();  // so that the sleeper sleeps in epoll
+    weft::chan<int> c;
+    std::thread sender([=] {
+      for (int i = 0; i < 5'000; ++i) c.send(i);
+      c.close();
+    });
+    int expected = 0;
+    for (int i : c) EXPECT_EQ(i, expected++);
+    EXPECT_EQ(expected, 5'000);
+    weft::blocking([&] { sender.join(); });
+  });
+}
+
+void echo_for(weft::net::tcp_stream& ours, weft::net::tcp_stream& peers, int rounds) {
+  weft::scope s;
+  s.go([&peers, rounds] {
+    for (int i = 0; i < rounds; ++i) write_text(peers, read_text(peers, 1));
+  });
+  for (int i = 0; i < rounds; ++i) {
+    const char c = static_cast<char>(i);
+    write_text(ours, std::string_view(&c, 1));
+    ASSERT_EQ(read_text(ours, 1)[0], c);
+  }
+  s.join();
+}
+
+TEST(poller, a_storm_of_signals_surfaces_nowhere) {
+  struct sigaction how {};
+  how.sa_handler = [](int) {};
+  how.sa_flags = SA_ONSTACK;  // no SA_RESTART: calls do get interrupted
+  sigaction(SIGALRM, &how, nullptr);
+  const itimerval storm{{0, 100}, {0, 100}}, calm{};
+  setitimer(ITIMER_REAL, &storm, nullptr);
+  weft::run([] {
+    auto [ours, peers] = connected_pair();
+    echo_for(ours, peers, 5'000);
+    weft::sleep_for(5ms);
+    for (int i = 0; i < 50; ++i) static_cast<void>(connected_pair());
+  });
+  setitimer(ITIMER_REAL, &calm, nullptr);
+}
+
+TEST(poller, a_child_that_is_forked_and_execs_takes_no_edges_along) {
+  weft::run([] {
+    auto [ours, peers] = connected_pair();
+    std::atomic<bool> over{false};
+    weft::scope s;
+    s.go([&] {
+      for (int i = 0; i < 20; ++i) {
+        const pid_t child = fork();
+        if (child == 0) {
+          execl("/bin/true", "true", nullptr);
+          _exit(127);
+        }
+        int status = 0;
+        weft::blocking([&] { waitpid(child, &status, 0); });
+        EXPECT_EQ(status, 0);
+      }
+      over = true;
+    });
+    while (!over.load()) echo_for(ours, peers, 50);
+    s.join();
+  });
+}
+
+TEST(poller, a_child_without_exec_is_told) {
+  weft::run([] {
+    static_cast<void>(connected_pair());
+    int ends[2];
+    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      dup2(ends[1], 2);
+      static_cast<void>(weft::net::listen("127.0.0.1:0"));
+      _exit(0);
+    }
+    close(ends[1]);
+    std::string said;
+    char room[512];
+    for (ssize_t n; (n = read(ends[0], room, sizeof room)) > 0;) said.append(room, static_cast<std::size_t>(n));
+    close(ends[0]);
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 2) << status;
+    EXPECT_NE(said.find("after fork()"), std::string::npos) << said;
+  });
+}
+
+// A fiber that computes without pause, on the only P there is: the sockets' fibers go on beside it.
+TEST(poller, is_asked_while_a_fiber_burns_the_only_p) {
+  weft::run({.maxprocs = 1}, [] {
+    auto [ours, peers] = connected_pair();
+    std::atomic<bool> over{false};
+    auto hog = weft::spawn([&] {
+      while (!over.load(std::memory_order_relaxed)) {
+      }
+    });
+    echo_for(ours, peers, 20);
+    over = true;
+    hog.join();
+  });
+}
+
+// Streams that always have data, and a fiber that only wants its turn: it gets it, though nobody ever parks.
+TEST(poller, data_that_is_always_there_keeps_nobody_from_running) {
+  weft::run({.maxprocs = 1}, [] {
+    auto [ours, peers] = connected_pair();
+    std::atomic<bool> over{false};
+    weft::scope s;
+    for (auto* each : {&ours, &peers})
+      s.go([each, &over] {
+        while (!over.load(std::memory_order_relaxed)) {
+          write_text(*each, "x");
+          char room[64];
+          std::error_code error;
+          each->set_read_deadline(weft::clock::now() + 1h);
+          each->read_some(std::span(room), error);
+          if (error) return;
+        }
+        each->shutdown_write();
+      });
+    for (int i = 0; i < 1000; ++i) weft::yield();
+    over = true;
+    s.join();
+  });
+}
+
+}  // namespace

@@ -1,22 +1,299 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every fiber, from fields that its owner may be changing: see peek.hpp.
 #include "runtime/inspect/dump.hpp"
 
+#include <pthread.h>
+#include <sys/types.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime/fiber/overflow.hpp"
+#include "runtime/inspect/fiber_view.hpp"
 #include "runtime/inspect/peek.hpp"
+#include "runtime/inspect/symbols.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/thread_g.hpp"
 
 namespace weft::inline v0::rt {
 
-void dump_everything(std::FILE* out) noexcept {
-  for_each_g([&](G& g) {
-    const std::uint64_t id = g.id.load(std::memory_order_relaxed);
-    if (id == 0) return;
-    const char* state = g.on_cpu.load(std::memory_order_relaxed) ? "running"
-                        : g.wait.is_open()                       ? to_string(g.reason.load(std::memory_order_relaxed))
-                                                                 : "runnable";
-    std::fprintf(out, "fiber %llu [%s]:\n", static_cast<unsigned long long>(id), state);
-  });
+namespace {
+
+constexpr std::size_t headers_a_group = 20;
+constexpr std::size_t max_groups = 4096;  // a view is almost a kilobyte
+constexpr nanoseconds_t minute = 60'000'000'000;
+
+struct caller {
+  const G* fiber = nullptr;  // null: a plain thread
+  frame_list frames;
+};
+
+[[gnu::noinline]] void describe(caller& self) noexcept {
+  self.fiber = current_fiber();
+  if (self.fiber != nullptr) unwind_own_stack(self.frames);
+}
+
+// --- one fiber ---------------------------------------------------------------------------------------------------------------
+
+std::string name_of(const fiber_view& fiber) {
+  std::string text = "fiber " + std::to_string(fiber.id);
+  if (fiber.name[0] != '\0') text.append(" \"").append(fiber.name).append("\"");
+  return text;
+}
+
+std::string header_of(const fiber_view& fiber, nanoseconds_t now) {
+  std::string text = name_of(fiber) + " [";
+  switch (fiber.state) {
+    case fiber_state::running:
+      text += fiber.blocking ? "running, in blocking(f)" : "running";
+      break;
+    case fiber_state::runnable:
+    case fiber_state::unstarted:
+      text += "runnable";
+      break;
+    case fiber_state::waiting:
+      text += to_string(fiber.reason);
+      if (now - fiber.since >= minute) text += ", " + std::to_string((now - fiber.since) / minute) + " minutes";
+      break;
+  }
+  if (fiber.locked_to_thread) text += ", locked to thread";
+  return text + "]";
+}
+
+// The part of a demangled name that says whose function it is, past a template's return type.
+bool belongs_to_runtime(std::string_view function) noexcept {
+  if (function == "make_fcontext" || function == "jump_fcontext") return true;
+  const std::string_view head = function.substr(0, function.find_first_of("(<"));
+  const std::size_t space = head.rfind(' ');
+  const std::string_view qualified = space != std::string_view::npos ? head.substr(space + 1) : head;
+  return qualified.starts_with("weft::rt::") || qualified.starts_with("weft::detail::");
+}
+
+bool throws(std::string_view function) noexcept {
+  return function == "__cxa_throw" || function == "__cxa_rethrow" || function == "std::rethrow_exception(std::__exception_ptr::exception_ptr)";
+}
+
+void print_frames(std::FILE* out, const frame_list& frames) {
+  std::vector<code_name> names;
+  names.reserve(frames.size());
+  unsigned first = 0;  // what runs on top of a throw, to end the process, is of no interest
+  bool any_of_users = false;
+  for (unsigned i = 0; i < frames.size(); ++i) {
+    names.push_back(name_return_address(frames[i]));
+    if (throws(names.back().function)) first = i + 1;
+    any_of_users = any_of_users || !belongs_to_runtime(names.back().function);
+  }
+  for (unsigned i = first; i < frames.size(); ++i) {
+    if (i == frame_list::kept_at_each_end && frames.left_out() != 0) std::fprintf(out, "    ... %u frames left out ...\n", frames.left_out());
+    if (any_of_users && belongs_to_runtime(names[i].function)) continue;
+    std::fprintf(out, "    %s\n", names[i].place.c_str());
+  }
+}
+
+void print_running(std::FILE* out, const fiber_view& fiber, const stack* on) {
+  if (fiber.thread == 0) {
+    std::fputs("    (on its way between threads)\n", out);
+    return;
+  }
+  std::fprintf(out, "    (on thread %d: its stack cannot be read from here)\n", static_cast<int>(fiber.thread));
+  const blocked_call call = find_blocked_call(fiber.thread, on);
+  if (call.number < 0) return;
+  const std::string what = call.name != nullptr ? std::string(call.name) + "(2)" : "system call " + std::to_string(call.number);
+  const std::string where = call.called_from != 0 ? ", called at " + name_return_address(call.called_from).place : "";
+  std::fprintf(out, "    in %s%s\n", what.c_str(), where.c_str());
+}
+
+void print_body(std::FILE* out, const fiber_view& fiber, const G& g, const caller& self) {
+  if (&g == self.fiber)
+    print_frames(out, self.frames);
+  else if (fiber.state == fiber_state::running)
+    print_running(out, fiber, peek(g.stk));
+  else if (fiber.state == fiber_state::unstarted)
+    std::fputs("    (has not started)\n", out);
+  else
+    print_frames(out, fiber.frames);
+  if (fiber.spawn_site != nullptr)
+    std::fprintf(out, "  spawned at %s\n", name_return_address(reinterpret_cast<std::uintptr_t>(fiber.spawn_site)).place.c_str());
+}
+
+// --- all of them -------------------------------------------------------------------------------------------------------------
+
+struct group {
+  fiber_view first;
+  const G* g;
+  std::vector<std::string> headers;  // of the first so many
+  std::vector<std::uint64_t> ids;    // of all
+};
+
+std::uint64_t key_of(const fiber_view& fiber) noexcept {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  const auto mix = [&hash](std::uint64_t value) { hash = (hash ^ value) * 0x100000001b3; };
+  mix(static_cast<std::uint64_t>(fiber.state));
+  mix(static_cast<std::uint64_t>(fiber.reason));
+  mix(reinterpret_cast<std::uintptr_t>(fiber.spawn_site));
+  mix(fiber.frames.left_out());
+  for (unsigned i = 0; i < fiber.frames.size(); ++i) mix(fiber.frames[i]);
+  return hash;
+}
+
+bool alike(const fiber_view& a, const fiber_view& b) noexcept {
+  return a.state == b.state && a.reason == b.reason && a.spawn_site == b.spawn_site && a.frames == b.frames;
+}
+
+void print_ids(std::FILE* out, const std::vector<std::uint64_t>& ids, std::size_t from) {
+  std::fprintf(out, "and %zu more:", ids.size() - from);
+  for (std::size_t i = from; i < ids.size();) {
+    std::size_t last = i;
+    while (last + 1 < ids.size() && ids[last + 1] == ids[last] + 1) ++last;
+    std::fprintf(out, last == i ? " %llu" : " %llu-%llu", static_cast<unsigned long long>(ids[i]),
+                 static_cast<unsigned long long>(ids[last]));
+    i = last + 1;
+  }
+  std::fputc('\n', out);
+}
+
+class fiber_census {
+ public:
+  fiber_census(std::FILE* out, const caller& self) noexcept : out_(out), self_(self), now_(steady_now()) {}
+
+  void add(const G& g) {
+    if (!look_at_fiber(g, view_)) return;
+    ++fibers_;
+    const bool alone = view_.state == fiber_state::running;
+    const std::uint64_t key = key_of(view_);
+    if (const auto known = by_key_.find(key); !alone && known != by_key_.end() && alike(groups_[known->second].first, view_)) {
+      groups_[known->second].ids.push_back(view_.id);
+      if (groups_[known->second].headers.size() < headers_a_group) groups_[known->second].headers.push_back(header_of(view_, now_));
+      return;
+    }
+    if (groups_.size() == max_groups) {
+      std::fprintf(out_, "%s:\n", header_of(view_, now_).c_str());
+      print_body(out_, view_, g, self_);
+      return;
+    }
+    if (!alone) by_key_.emplace(key, groups_.size());
+    groups_.push_back({view_, &g, {header_of(view_, now_)}, {view_.id}});
+  }
+
+  void print() {
+    std::vector<std::size_t> order(groups_.size());
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      order[i] = i;
+      std::vector<std::uint64_t>& ids = groups_[i].ids;
+      if (ids.size() > headers_a_group) std::sort(ids.begin() + headers_a_group, ids.end());
+    }
+    std::sort(order.begin(), order.end(), [this](std::size_t a, std::size_t b) { return groups_[a].first.id < groups_[b].first.id; });
+    for (const std::size_t i : order) {
+      const group& same = groups_[i];
+      for (const std::string& header : same.headers) std::fprintf(out_, "%s:\n", header.c_str());
+      if (same.ids.size() > same.headers.size()) print_ids(out_, same.ids, same.headers.size());
+      if (same.ids.size() > 1) std::fprintf(out_, "  (%zu fibers with this stack)\n", same.ids.size());
+      print_body(out_, same.first, *same.g, self_);
+      std::fputc('\n', out_);
+    }
+  }
+
+  std::size_t fibers() const noexcept { return fibers_; }
+
+ private:
+  std::FILE* out_;
+  const caller& self_;
+  nanoseconds_t now_;
+  fiber_view view_;
+  std::size_t fibers_ = 0;
+  std::vector<group> groups_;
+  std::unordered_map<std::uint64_t, std::size_t> by_key_;
+};
+
+void print_waiting_threads(std::FILE* out) noexcept {
+  for_each_thread_g(
+      [](G& g, void* to) {
+        const wait_reason why = g.reason.load(std::memory_order_relaxed);
+        if (why == wait_reason::none || !g.wait.is_open()) return;
+        std::fprintf(static_cast<std::FILE*>(to), "a plain thread [%s]\n", to_string(why));
+      },
+      out);
+}
+
+void dump_all(std::FILE* out, const caller& self) {
+  fiber_census census(out, self);
+  for_each_g([&](const G& g) { census.add(g); });
+  census.print();
+  print_waiting_threads(out);
+  const int procs = sched.procs.load(std::memory_order_acquire);
+  if (procs == 0) {
+    std::fputs("weft: no runtime runs\n", out);
+    return;
+  }
+  std::fprintf(out, "weft: %zu fibers, maxprocs %d\n", census.fibers(), procs);
+  if (!overflow_handler_installed())
+    std::fputs("weft: another handler of SIGSEGV has taken the place of weft's: a stack overflow will not be named\n", out);
+}
+
+void dump_one(std::FILE* out, const caller& self) {
+  fiber_view view;
+  if (self.fiber == nullptr || !look_at_fiber(*self.fiber, view)) return;
+  std::fprintf(out, "%s:\n", header_of(view, steady_now()).c_str());
+  print_body(out, view, *self.fiber, self);
+}
+
+// --- where it is done --------------------------------------------------------------------------------------------------------
+
+struct task {
+  void (*print)(std::FILE*, const caller&);
+  std::FILE* out;
+  const caller& self;
+
+  void run() const noexcept {
+    flockfile(out);  // two dumps at a time are two dumps, not a mixture
+    try {
+      print(out, self);
+    } catch (const std::bad_alloc&) {
+      std::fputs("weft: no memory for the rest of this dump\n", out);
+    }
+    std::fflush(out);
+    funlockfile(out);
+  }
+};
+
+void perform(const task& what) noexcept {
+  if (what.self.fiber != nullptr) {
+    pthread_t helper;
+    const auto body = [](void* arg) -> void* {
+      static_cast<const task*>(arg)->run();
+      return nullptr;
+    };
+    if (pthread_create(&helper, nullptr, body, const_cast<task*>(&what)) == 0) {
+      pthread_join(helper, nullptr);
+      return;
+    }
+  }
+  what.run();
+}
+
+}  // namespace
+
+[[gnu::noinline]] void dump_everything(std::FILE* out) noexcept {
+  caller self;
+  describe(self);
+  perform({dump_all, out, self});
+}
+
+[[gnu::noinline]] void dump_caller(std::FILE* out) noexcept {
+  caller self;
+  describe(self);
+  if (self.fiber != nullptr) perform({dump_one, out, self});
+}
+
+std::string describe_caller() {
+  const G* const g = current_fiber();
+  fiber_view view;
+  return g != nullptr && look_at_fiber(*g, view) ? name_of(view) : "a plain thread";
 }
 
 }  // namespace weft::inline v0::rt

@@ -50,6 +50,8 @@ constinit detail::wait_list last_waits;
 
 std::atomic<bool> follow_machine{false};
 nanoseconds_t next_width_check = 0;
+nanoseconds_t next_trim = 0;
+constexpr nanoseconds_t trim_every = 250'000'000;
 
 // Opened once and read again each second: on the monitor's thread only.
 cpu_width_watch& width_watch() {
@@ -144,8 +146,14 @@ void width_is_set_by_hand() noexcept { follow_machine.store(false, std::memory_o
 
 bool monitor_wants_ticks() noexcept { return schedtrace_is_on(); }
 
+bool monitor_tidies_up() noexcept { return trim_stacks() != 0; }
+
 void monitor_tick(nanoseconds_t now) noexcept {
   schedtrace_tick(now);
+  if (now >= next_trim) {
+    next_trim = now + trim_every;
+    trim_stacks();
+  }
   if (!follow_machine.load(std::memory_order_relaxed) || now < next_width_check) return;
   next_width_check = now + 1'000'000'000;
   const int width = width_watch().width();
@@ -189,6 +197,9 @@ void run_main(const options& how, callable_ref f) {
       std::memory_order_relaxed);
   install_overflow_handler();
   sched.max_threads = settled.max_threads;
+#ifdef WEFT_DEBUG_CHECKS
+  sched.migrate_on_wake = settled.maxprocs > 1;  // whoever caches what belongs to a thread across a wait is caught
+#endif
   const std::size_t guards = guard_limit();
   sched.fiber_limit = settled.max_fibers == 0 ? guards : guards == 0 ? settled.max_fibers : std::min(guards, settled.max_fibers);
   schedtrace_configure(settled.debug);

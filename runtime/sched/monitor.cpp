@@ -44,6 +44,7 @@ constexpr nanoseconds_t slowest_busy = 160 * microsecond;
 constexpr nanoseconds_t slowest_alone = 10 * millisecond;
 constexpr nanoseconds_t blocked_after = 50 * microsecond;
 constexpr nanoseconds_t burning_after = 10 * millisecond;
+constexpr nanoseconds_t tidy_every = 500 * millisecond;
 constexpr nanoseconds_t poll_after = 10 * millisecond;
 constexpr unsigned max_candidates = 32;
 
@@ -112,7 +113,12 @@ class monitor {
   static void sleep_deeply() noexcept {
     sched.monitor_sleeps.store(1, std::memory_order_relaxed);
     std_atomics::fence_seq_cst();
-    if (all_idle() && stop_word.load(std::memory_order_acquire) == 0) futex_wait(sched.monitor_sleeps, 1);
+    // Stacks are given back once they have been idle for two looks; after that nothing is left to get up for.
+    for (int nothing_left = 0; sched.monitor_sleeps.load(std::memory_order_relaxed) == 1;) {
+      if (!all_idle() || stop_word.load(std::memory_order_acquire) != 0) break;
+      futex_wait(sched.monitor_sleeps, 1, nothing_left < 2 ? tidy_every : never);
+      nothing_left = monitor_tidies_up() ? 0 : nothing_left + 1;
+    }
     sched.monitor_sleeps.store(0, std::memory_order_relaxed);
   }
 

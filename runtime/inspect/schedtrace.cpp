@@ -41,7 +41,7 @@ void add_head(std::string& out, nanoseconds_t now) {
   std::snprintf(line, sizeof line,
                 "SCHED %lldms: maxprocs=%d idleprocs=%u threads=%d spinningthreads=%u needspinning=0 idlethreads=%d runqueue=%u",
                 static_cast<long long>((now - began) / 1'000'000), sched.procs.load(std::memory_order_relaxed),
-                sched.idle.idle_ps(), threads, sched.idle.searchers(), idle_threads, sched.global.size());
+                sched.idle.idle_ps(), threads, sched.idle.searchers(), idle_threads, sched.global_size());
   out += line;
 }
 

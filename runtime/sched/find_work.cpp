@@ -84,10 +84,10 @@ G* found(M* m, G* g) noexcept {
 }
 
 G* take_global(M* m, bool only_one) noexcept {
-  if (sched.global.size() == 0) return nullptr;
+  if (sched.global_size() == 0) return nullptr;
   P* p = m->p;
   detail::spin_guard guard(sched.lock);
-  const std::uint32_t size = sched.global.size();
+  const std::uint32_t size = sched.global_size();
   if (size == 0) return nullptr;
   const auto procs = static_cast<std::uint32_t>(sched.procs.load(std::memory_order_relaxed));
   std::uint32_t n = only_one ? 1 : std::min({size, size / procs + 1, max_batch});
@@ -165,7 +165,7 @@ G* look(M* m) noexcept {
     if (G* g = take_global(m, true)) return g;
     if (G* g = poll_now(m)) return g;
   }
-  if (sched.global.has_urgent()) {
+  if (sched.global_has_urgent()) {
     if (G* g = take_global(m, true)) return g;
   }
   if (G* g = pick_own(p)) return g;
@@ -176,7 +176,7 @@ G* look(M* m) noexcept {
 
 // What is overdue while a fiber waits for its turn in a queue that this M cannot take from counts only `with_runnext`.
 bool anything_to_do(bool with_runnext) noexcept {
-  if (sched.global.size() != 0) return true;
+  if (sched.global_size() != 0) return true;
   const int known = sched.known_procs.load(std::memory_order_acquire);
   nanoseconds_t earliest = never;
   for (int i = 0; i < known; ++i) {
@@ -234,7 +234,7 @@ void sleep_in_poller(M* m) noexcept {
 bool idle(M* m, int& vain) noexcept {
   {
     detail::spin_guard guard(sched.lock);
-    if (sched.global.size() != 0) return true;
+    if (sched.global_size() != 0) return true;
     P* p = m->p;
     m->p = nullptr;
     put_idle_p(p, m->searching);

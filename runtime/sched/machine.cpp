@@ -264,7 +264,7 @@ void note_busy() noexcept {
   if (m->p != nullptr) {
     if (how != serve_slice || !m->slice_over.load(std::memory_order_relaxed)) return;
     m->slice_over.store(false, std::memory_order_relaxed);
-    if (m->p->queue.empty() && sched.global.size() == 0) return;
+    if (m->p->queue.empty() && sched.global_size() == 0) return;
     P* p = m->p;
     p->handoffs.add();
     m->p = nullptr;

@@ -195,7 +195,7 @@ class monitor {
 
   // Nobody polls while the only P is held by a thread that sleeps in the kernel: then sockets and timers wait for the P too.
   static bool work_waits_for(P* p) noexcept {
-    if (!p->queue.empty() || sched.global.size() != 0) return true;
+    if (!p->queue.empty() || sched.global_size() != 0) return true;
     if (sched.idle.idle_ps() != 0) return false;
     const poller* net = sched.net.load(std::memory_order_acquire);
     if (net != nullptr && net->has_waiters()) return true;

@@ -59,6 +59,10 @@ struct scheduler {
   std::atomic<std::uint32_t> threads_changed{0};    ///< futex of the end of run()
   std::atomic<nanoseconds_t> poll_until{0};     ///< till when it sleeps; 0: nobody does
 
+  /// The size of the global queue as a hint, without the lock; who relies on a zero reads it after idle_state's fence.
+  std::uint32_t global_size() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.size(); }
+  bool global_has_urgent() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.has_urgent(); }
+
   // When no descriptor has been opened yet the sleeper sleeps here.
   alignas(64) std::atomic<std::uint32_t> sleeper_word{0};
 

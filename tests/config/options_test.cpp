@@ -346,7 +346,7 @@ TEST_F(options_test, a_debug_word_that_is_not_known_is_refused_by_name) {
     EXPECT_EQ(complaint_with("WEFT_DEBUG", value),
               std::string("WEFT_DEBUG=") + value + ": '" + wrong +
                   "' is not known; expected, separated by commas: schedtrace=0..86400000 (milliseconds), "
-                  "scheddetail=0..1");
+                  "scheddetail=0..1, handoffs=0..1");
   }
 }
 

@@ -174,7 +174,7 @@ struct env {
       here->heap_lock.lock();
       g_ = g;
       token_ = token;
-      in_heap_.store(true, order::relaxed);
+      in_heap_.store(1, order::relaxed);
       for (deadline_timer*& place : here->heap) {
         if (place != nullptr) continue;
         place = this;
@@ -185,11 +185,11 @@ struct env {
       return true;
     }
     void stop() {
-      if (!in_heap_.load(order::acquire)) return;
+      if (in_heap_.load(order::acquire) == 0) return;
       here->heap_lock.lock();
-      if (in_heap_.load(order::relaxed)) {
+      if (in_heap_.load(order::relaxed) != 0) {
         take_out();
-        in_heap_.store(false, order::relaxed);
+        in_heap_.store(0, order::relaxed);
       }
       here->heap_lock.unlock();
     }
@@ -200,7 +200,7 @@ struct env {
         g->cause = rt::wait_cause::timeout;
         woken.push_back(g);
       }
-      in_heap_.store(false, order::release);
+      in_heap_.store(0, order::release);
     }
 
    private:
@@ -211,7 +211,7 @@ struct env {
       --here->timers;
     }
 
-    typename atomics::template atomic<bool> in_heap_{false};
+    typename atomics::template atomic<std::uint8_t> in_heap_{0};  // of a type that a mutant can tell from on_cpu
     frame_var<fiber*> g_{nullptr};
     frame_var<std::uint64_t> token_{0};
   };

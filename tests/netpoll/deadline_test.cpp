@@ -150,8 +150,7 @@ TEST(deadline, may_be_cleared_under_a_waiting_fiber) {
 TEST(deadline, moved_while_it_fires) {
   weft::run([] {
     auto [ours, peers] = connected_pair();
-    std::atomic<bool> over{false};
-    auto reader = weft::spawn([&, &ours = ours] { return read_one(ours); });
+    auto reader = weft::spawn([&ours = ours] { return read_one(ours); });
     until_waiting(1);
     for (int i = 0; i < 2000; ++i) {
       ours.set_read_deadline(clock::now() + std::chrono::microseconds(i % 50));

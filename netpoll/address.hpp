@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Between "host:port", net::endpoint and the kernel's socket addresses.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <weft/detail/net_endpoint.hpp>
+
+#include "netpoll/failure.hpp"
+
+namespace weft::inline v0::rt {
+
+struct endpoint_access {
+  static net::endpoint from(const sockaddr_storage& address) noexcept;
+  /// Fills `out`, returns its length.
+  static socklen_t to(const net::endpoint& e, sockaddr_storage& out) noexcept;
+  /// Of a numeric address; false if it is none.
+  static bool parse(const std::string& host, std::uint16_t port, net::endpoint& out);
+};
+
+/// What a lookup found: endpoints in the order in which they are to be tried, or why there are none.
+struct lookup {
+  std::vector<net::endpoint> found;
+  std::error_code error;
+  bool cancelled = false;
+  std::string detail;  ///< completes the message, if there is more to say than the code
+};
+
+/// "host:port", "[v6]:port"; the host may be a name, which is resolved under weft::blocking. An empty host: with `passive` every local
+/// address (IPv6 and IPv4 by one socket, where there is IPv6), else this machine.
+lookup look_up(std::string_view where, bool passive);
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "netpoll/calls.hpp"
+
+#include <cerrno>
+
+namespace weft::inline v0::rt {
+
+template <class Result>
+static Result or_errno(Result result) noexcept {
+  return result >= 0 ? result : -static_cast<Result>(errno);
+}
+
+[[gnu::noinline]] ssize_t recv_now(int fd, void* to, std::size_t n) noexcept { return or_errno(::recv(fd, to, n, 0)); }
+
+[[gnu::noinline]] ssize_t send_now(int fd, const void* from, std::size_t n) noexcept {
+  return or_errno(::send(fd, from, n, MSG_NOSIGNAL));
+}
+
+[[gnu::noinline]] ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept {
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(from);
+  message.msg_iovlen = count;
+  return or_errno(::sendmsg(fd, &message, MSG_NOSIGNAL));
+}
+
+[[gnu::noinline]] int accept_now(int fd, sockaddr_storage& peer) noexcept {
+  socklen_t length = sizeof peer;
+  return or_errno(::accept4(fd, reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+}
+
+[[gnu::noinline]] int socket_now(int family, int type) noexcept {
+  return or_errno(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+}
+
+[[gnu::noinline]] int connect_now(int fd, const sockaddr* to, socklen_t length) noexcept { return or_errno(::connect(fd, to, length)); }
+[[gnu::noinline]] int bind_now(int fd, const sockaddr* to, socklen_t length) noexcept { return or_errno(::bind(fd, to, length)); }
+[[gnu::noinline]] int listen_now(int fd) noexcept { return or_errno(::listen(fd, SOMAXCONN)); }
+[[gnu::noinline]] int shutdown_now(int fd, int how) noexcept { return or_errno(::shutdown(fd, how)); }
+
+[[gnu::noinline]] int set_option_now(int fd, int level, int name, int value) noexcept {
+  return or_errno(::setsockopt(fd, level, name, &value, sizeof value));
+}
+
+[[gnu::noinline]] int pending_error_now(int fd) noexcept {
+  int error = 0;
+  socklen_t length = sizeof error;
+  return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
+}
+
+[[gnu::noinline]] int local_address_now(int fd, sockaddr_storage& local) noexcept {
+  socklen_t length = sizeof local;
+  return or_errno(::getsockname(fd, reinterpret_cast<sockaddr*>(&local), &length));
+}
+
+[[gnu::noinline]] int peer_address_now(int fd, sockaddr_storage& peer) noexcept {
+  socklen_t length = sizeof peer;
+  return or_errno(::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length));
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+// A descriptor that fibers wait for: readiness, one reader and one writer at a time, deadlines, and a close that nobody survives inside.
+//
+// Problem: an edge from the kernel, a close, a deadline and a cancellation may come in the same moment, on different threads, for one
+// parked fiber; and the number of a closed descriptor is given out again at once, so no operation may be in flight when it is closed.
+//
+// A side (reading or writing) is held by one operation from `begin` to `end`; others queue behind it and are handed it in order. Only the
+// holder parks for readiness, in `waiters`, which so has at most one entry. Everything is guarded by one lock per descriptor.
+//
+// States of a side while it is held: IDLE (ready = false, no waiter), READY (ready = true), PARKED (a waiter is linked).
+//
+//   #   actor       from -> to            under the lock                                       then
+//   T1  begin,wait  READY -> IDLE         ready = false                                        the system call is made (again)
+//   T2  wait        IDLE -> PARKED        arm G's wait word, link, start the deadline's timer  look at the cancel flag, park; the hook
+//                                                                                              releases the lock (wait.hpp)
+//   T3  event       IDLE -> READY         ready = true: sticky, nobody to wake
+//   T4  event       PARKED -> IDLE        unlink, claim G: won, result = ok                    appended to the harvest, made ready later
+//   T5  event       PARKED -> READY       unlink, claim G: lost to a timer or a canceller; the edge stays for the next operation
+//   T6  event       READY -> READY        coalesced
+//   T7  deadline    PARKED -> PARKED      the waiter's own timer claims G, under the heap's lock only; G unlinks itself (T9)
+//   T8  cancel      as T7, by the canceller, under the fiber's scope lock
+//   T9  woken by T7, T8   PARKED -> IDLE  unlink if still linked (always under the lock, never by a peek)
+//   T10 set_deadline PARKED -> IDLE       an earlier deadline: unlink, claim, "look again"     the fiber parks anew (T2), or is late
+//   T11 close       PARKED -> IDLE, queue emptied: claim each, result = closed                 all woken; `closed` keeps others out
+//
+// There is one way from parked to ready, the compare-and-swap on G's wait word in T4, T7, T8, T10, T11: whoever wins it readies the fiber,
+// once. So the side needs no claim of its own (two claim words would let an event and a canceller win one each).
+//
+// Why a lock and not a state word: a lock-free NIL/READY/waiter* costs a locked instruction more per wait (link, event, claim, clean-up
+// against lock, event, claim), and its event would touch the waiter on a frame that a canceller has let go meanwhile. Under the lock the
+// frame cannot die before its fiber has taken the same lock (waiter.hpp, invariant 2).
+//
+// A lost edge is excluded because READY is cleared only (a) before a system call that is surely made, which sees whatever the edge
+// announced, and (b) when it is consumed by T1. Spurious readiness costs one call that says EAGAIN, so every caller loops.
+//
+// Short reads. After a read that gave less than was asked for, a stream socket is empty: the next edge comes with the next byte. `begin`
+// then parks at once instead of asking for an EAGAIN (4 to 7 % of a small request). That is no longer so once the peer has shut down or
+// urgent data has come (one edge may announce data and FIN), or somebody else uses the descriptor: then `probes_` is set, for good.
+//
+// Memory order: all plain members belong to `lock_` (acquire in lock, release in unlock). What the kernel did to the socket before it
+// reported the edge it orders itself. `fd_` is written before the descriptor is published by EPOLL_CTL_ADD or returned, and read by
+// holders only.
+// Lock order: lock_ < timer heap's lock; lock_ < table's lock. No system call under it.
+//
+// Locked instructions: an operation that does not park 2 (begin, end); one that parks after a short read 4: begin, which goes on to
+// park with the same lock, event, claim, end; after an EAGAIN one more. An echo is 6: read 4, write 2.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "runtime/sched/g.hpp"
+#include "runtime/wait/wait.hpp"
+
+namespace weft::inline v0::rt {
+
+enum class direction : std::uint8_t { read, write };
+
+/// What an event says: see `event`.
+struct readiness {
+  bool readable = false;
+  bool writable = false;
+  bool odd = false;  ///< hang-up, error or urgent data: from here on a short read says nothing
+};
+
+/// `Env` as in runtime/wait/waiter.hpp, with a clock: `Env::now()`.
+template <class Env>
+class basic_descriptor {
+ public:
+  using node = waiter<Env>;
+  using batch = typename Env::batch;
+
+  basic_descriptor() noexcept = default;
+  basic_descriptor(const basic_descriptor&) = delete;
+  basic_descriptor& operator=(const basic_descriptor&) = delete;
+
+  /// Makes a free one stand for `fd`. `short_reads_tell`: a stream socket of the internet families. Before anybody else knows of it.
+  void open(int fd, bool short_reads_tell) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    fd_ = fd;
+    closed_ = false;
+    probes_ = !short_reads_tell;
+    for (side& s : sides_) {
+      s.busy = false;
+      s.ready = false;
+      s.drained = false;
+      s.pausing = false;
+      s.deadline = never;
+      s.parked_until = never;
+      s.in_a_row = 0;
+    }
+    lock_.unlock();
+  }
+
+  /// The owner has gone, after `close`: events of the past find another generation. The slot may be opened anew.
+  void retire() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    generation_ = generation_ + 1;
+    lock_.unlock();
+  }
+
+  /// The owner, or whoever holds a side.
+  int fd() const noexcept { return fd_; }
+  std::uint32_t generation() const noexcept { return generation_; }
+
+  /// Waits until the side is the caller's. `ok`: make the system call; anything else: the side is not held. After a short read it has
+  /// waited for readiness, too.
+  wait_outcome begin(direction d) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    side& s = of(d);
+    lock_.lock();
+    if (closed_) [[unlikely]] {
+      lock_.unlock();
+      return wait_outcome::closed;
+    }
+    if (s.busy) [[unlikely]] {
+      node w;
+      const wait_outcome how = wait_in_queue<Env>(lock_, s.queue, w, {wait_reason::io_wait, true, never});
+      if (how != wait_outcome::ok) return how;
+      lock_.lock();  // handed over: busy is still set
+    }
+    s.busy = true;
+    if (s.drained && !probes_) {
+      s.drained = false;
+      return kept_if_ok(d, wait_locked(s));
+    }
+    if (closed_) [[unlikely]] {  // since it was handed over
+      lock_.unlock();
+      return kept_if_ok(d, wait_outcome::closed);
+    }
+    if (expired(s)) [[unlikely]] {
+      lock_.unlock();
+      return kept_if_ok(d, wait_outcome::timed_out);
+    }
+    s.ready = false;  // T1: the call that follows sees whatever the edge announced
+    lock_.unlock();
+    return wait_outcome::ok;
+  }
+
+  /// The holder, after EAGAIN: waits until it is worth while to try again. `ok`: do. The side stays held, however it ends.
+  wait_outcome wait(direction d) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    return wait_locked(of(d));
+  }
+
+  /// The holder: waits until `until` although the descriptor may be ready. `ok`: the time has come. The side stays held.
+  wait_outcome pause(direction d, nanoseconds_t until) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    side& s = of(d);
+    for (;;) {
+      lock_.lock();
+      if (closed_ || expired(s) || Env::now() >= until) {
+        const wait_outcome how = closed_ ? wait_outcome::closed : expired(s) ? wait_outcome::timed_out : wait_outcome::ok;
+        lock_.unlock();
+        return how;
+      }
+      s.pausing = true;
+      s.parked_until = std::min<nanoseconds_t>(s.deadline, until);
+      s.in_a_row = 0;
+      node w;
+      const wait_outcome how = wait_in_queue<Env>(lock_, s.waiters, w, {wait_reason::io_wait, true, s.parked_until});
+      lock_.lock();
+      s.pausing = false;
+      lock_.unlock();
+      if (how != wait_outcome::ok && how != wait_outcome::timed_out) return how;
+    }
+  }
+
+  /// Gives the side to the next in line. `drained`: a read just now gave less than it asked for. True: this was one of many operations
+  /// in a row that found no need to park, and others should have a turn.
+  bool end(direction d, bool drained) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    side& s = of(d);
+    typename Env::fiber* next = nullptr;
+    lock_.lock();
+    s.drained = drained;
+    const bool enough = ++s.in_a_row >= most_in_a_row;
+    if (enough) s.in_a_row = 0;
+    next = claimed(s.queue, wait_result::ok);
+    if (next == nullptr) {
+      s.busy = false;
+      next = last_one_out();
+    }
+    lock_.unlock();
+    if (next != nullptr) [[unlikely]]
+      Env::wake(next);
+    return enough;
+  }
+
+  /// For calls that belong to neither side: keeps the descriptor open until `drop`. False: it is closed.
+  bool hold() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    const bool open = !closed_;
+    if (open) holds_ = holds_ + 1;
+    lock_.unlock();
+    return open;
+  }
+  void drop() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    holds_ = holds_ - 1;
+    typename Env::fiber* next = last_one_out();
+    lock_.unlock();
+    if (next != nullptr) Env::wake(next);
+  }
+
+  /// The number goes out of our hands: nothing is known any more of what has been read.
+  void share() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    probes_ = true;
+    lock_.unlock();
+  }
+
+  /// From here on operations on the side fail once `when` has come, also the one that waits now. `never`: not at all.
+  void set_deadline(direction d, nanoseconds_t when) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    side& s = of(d);
+    typename Env::fiber* parked = nullptr;
+    lock_.lock();
+    s.deadline = when;
+    // A later one need not wake it: it finds out when its timer fires.
+    if (when < s.parked_until) {
+      wait_queue<Env> queue(s.waiters);
+      if (node* w = queue.pop_claimed()) {
+        w->amount = look_again;
+        w->result = wait_result::ok;
+        parked = w->g;
+      }
+    }
+    lock_.unlock();
+    if (parked != nullptr) Env::wake(parked);
+  }
+
+  /// Fails what waits and what will come, and returns when nobody is inside any more; not cancellable. True: the caller is the one who
+  /// closes the file. False: somebody else has, or is at it.
+  bool close() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    batch woken;
+    lock_.lock();
+    if (closed_) {
+      lock_.unlock();
+      return false;
+    }
+    closed_ = true;
+    for (side& s : sides_) {
+      while (typename Env::fiber* g = claimed(s.waiters, wait_result::closed)) woken.push_back(g);
+      while (typename Env::fiber* g = claimed(s.queue, wait_result::closed)) woken.push_back(g);
+    }
+    lock_.unlock();
+    Env::wake_all(woken);
+    lock_.lock();
+    if (!in_use()) {
+      lock_.unlock();
+      return true;
+    }
+    node w;
+    wait_in_queue<Env>(lock_, closers_, w, {wait_reason::io_wait, false, never});
+    return true;
+  }
+
+  /// The poller: an edge. What it claims it appends to `ready`. False: it was meant for somebody who is gone.
+  bool event(std::uint32_t generation, const readiness& what, batch& ready) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    if (generation != generation_) {
+      lock_.unlock();
+      return false;
+    }
+    if (what.odd) probes_ = true;
+    if (what.readable) edge(of(direction::read), ready);
+    if (what.writable) edge(of(direction::write), ready);
+    lock_.unlock();
+    return true;
+  }
+
+ private:
+  static constexpr std::size_t look_again = 1;        ///< in waiter::amount: woken by set_deadline
+  static constexpr std::uint16_t most_in_a_row = 128;  ///< operations without a park, before others get a turn
+
+  struct side {
+    typename Env::template var<nanoseconds_t> deadline{never};
+    typename Env::template var<nanoseconds_t> parked_until{never};  ///< the time-out of whoever waits now
+    detail::wait_list waiters;  ///< for readiness: the holder, or nobody
+    detail::wait_list queue;    ///< for the side
+    typename Env::template var<bool> busy{false};
+    typename Env::template var<bool> ready{false};    ///< an edge that nobody has looked into yet
+    typename Env::template var<bool> drained{false};  ///< the last read gave less than was asked for
+    typename Env::template var<bool> pausing{false};  ///< the holder waits for a time, not for an edge
+    std::uint16_t in_a_row = 0;
+  };
+
+  side& of(direction d) noexcept { return sides_[static_cast<unsigned>(d)]; }
+  static bool expired(const side& s) noexcept { return s.deadline != never && s.deadline <= Env::now(); }
+  bool in_use() const noexcept { return sides_[0].busy || sides_[1].busy || holds_ != 0; }
+
+  static typename Env::fiber* claimed(detail::wait_list& list, wait_result how) noexcept {
+    wait_queue<Env> queue(list);
+    node* const w = queue.pop_claimed();
+    if (w == nullptr) return nullptr;
+    w->result = how;
+    return w->g;
+  }
+
+  typename Env::fiber* last_one_out() noexcept {
+    return closed_ && !in_use() ? claimed(closers_, wait_result::ok) : nullptr;
+  }
+
+  void edge(side& s, batch& ready) noexcept {
+    if (!s.pausing) {
+      if (typename Env::fiber* g = claimed(s.waiters, wait_result::ok)) {
+        ready.push_back(g);
+        return;
+      }
+    }
+    s.ready = true;
+  }
+
+  wait_outcome kept_if_ok(direction d, wait_outcome how) noexcept {
+    if (how != wait_outcome::ok) end(d, false);
+    return how;
+  }
+
+  // With the lock, which is free on return. "An expired deadline beats ready data", and a close both.
+  wait_outcome wait_locked(side& s) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    for (;; lock_.lock()) {
+      if (closed_ || expired(s)) [[unlikely]] {
+        const wait_outcome how = closed_ ? wait_outcome::closed : wait_outcome::timed_out;
+        lock_.unlock();
+        return how;
+      }
+      if (s.ready) {
+        s.ready = false;
+        lock_.unlock();
+        return wait_outcome::ok;
+      }
+      s.in_a_row = 0;
+      s.parked_until = static_cast<nanoseconds_t>(s.deadline);
+      node w;
+      const wait_outcome how = wait_in_queue<Env>(lock_, s.waiters, w, {wait_reason::io_wait, true, s.deadline});
+      if (how == wait_outcome::timed_out || (how == wait_outcome::ok && w.amount == look_again)) continue;  // it may have been moved
+      return how;
+    }
+  }
+
+  typename Env::lock lock_;
+  typename Env::template var<int> fd_{-1};
+  typename Env::template var<std::uint32_t> generation_{1};
+  typename Env::template var<std::uint32_t> holds_{0};
+  typename Env::template var<bool> closed_{true};
+  typename Env::template var<bool> probes_{true};
+  side sides_[2];
+  detail::wait_list closers_;
+};
+
+}  // namespace weft::inline v0::rt

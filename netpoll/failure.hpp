@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// How an operation on a descriptor failed, on its way to one of the two forms: an exception or a std::error_code.
+//
+// All codes are in std::system_category: there, and not in generic_category, EPIPE equals what Asio calls broken_pipe.
+#pragma once
+
+#include <cerrno>
+#include <string>
+#include <system_error>
+
+#include "runtime/scope/cancel.hpp"
+#include "runtime/wait/wait.hpp"
+
+namespace weft::inline v0::rt {
+
+struct failure {
+  int error = 0;
+  bool cancelled = false;  ///< by the scope: the throwing form throws weft::cancelled
+
+  explicit operator bool() const noexcept { return error != 0; }
+};
+
+inline failure failure_of(wait_outcome how) noexcept {
+  switch (how) {
+    case wait_outcome::ok:
+      return {};
+    case wait_outcome::timed_out:
+      return {ETIMEDOUT};
+    case wait_outcome::cancelled:
+      return {ECANCELED, current_fiber() != nullptr};  // else the runtime has ended (netpoll/table.hpp)
+    case wait_outcome::closed:
+    case wait_outcome::ended:
+      break;
+  }
+  return {ECANCELED};
+}
+
+/// Every call's first look: a cancelled wait fails at its entry, even if it could go on.
+inline failure cancelled_at_entry() noexcept {
+  return cancel_pending(current_g()) ? failure_of(wait_outcome::cancelled) : failure{};
+}
+
+inline std::error_code to_code(const failure& why) noexcept { return {why.error, std::system_category()}; }
+
+/// "weft::net: " what.
+[[noreturn]] inline void raise(const failure& why, const std::string& what) {
+  if (why.cancelled) throw_cancelled();
+  throw std::system_error(to_code(why), "weft::net: " + what);
+}
+
+}  // namespace weft::inline v0::rt

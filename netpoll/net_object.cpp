@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weft/detail/net_stream.hpp>
+
+#include "netpoll/open.hpp"
+
+namespace weft::inline v0::detail {
+
+using namespace rt;
+
+void net_object::close() noexcept {
+  if (d_ != nullptr) close_descriptor(*d_);
+}
+
+void net_object::release() noexcept {
+  release_descriptor(d_);
+  d_ = nullptr;
+}
+
+void net_object::set_read_deadline(clock::time_point when) noexcept {
+  if (d_ != nullptr) d_->set_deadline(direction::read, when.time_since_epoch().count());
+}
+
+void net_object::set_write_deadline(clock::time_point when) noexcept {
+  if (d_ != nullptr) d_->set_deadline(direction::write, when.time_since_epoch().count());
+}
+
+void net_object::set_deadline(clock::time_point when) noexcept {
+  set_read_deadline(when);
+  set_write_deadline(when);
+}
+
+int net_object::native_handle() noexcept {
+  if (d_ == nullptr || !d_->hold()) return -1;
+  d_->share();
+  const int fd = d_->fd();
+  d_->drop();
+  return fd;
+}
+
+}  // namespace weft::inline v0::detail

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// fork: a child shares the parent's epoll instance, and would eat its edges. So the child's copies are closed at once, and to open a
+// descriptor in a child that has not called exec ends it: its runtime has no threads.
+#include "netpoll/open.hpp"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#include "runtime/inspect/fatal.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+namespace {
+
+constinit epoll_poller the_poller;  // never destroyed: statics of the program may hold sockets
+constinit std::mutex starting;      // no fiber parks while it holds it
+constinit std::atomic<bool> started{false};
+constinit std::atomic<bool> forked{false};
+
+int start_poller() noexcept {
+  if (started.load(std::memory_order_acquire)) return 0;  // pairs with the release below
+  const std::lock_guard guard(starting);
+  if (started.load(std::memory_order_relaxed)) return 0;
+  if (const int error = the_poller.open()) return error;
+  pthread_atfork(nullptr, nullptr, [] {
+    the_poller.close();
+    forked.store(true, std::memory_order_relaxed);  // the child has one thread
+  });
+  install_poller(the_poller);
+  started.store(true, std::memory_order_release);
+  return 0;
+}
+
+}  // namespace
+
+epoll_poller& net_poller() noexcept { return the_poller; }
+
+void need_runtime(const char* what) {
+  if (forked.load(std::memory_order_relaxed))
+    fatal("weft: a socket is opened in a child process after fork(): the runtime's threads stayed with the parent; call exec first");
+  if (sched.procs.load(std::memory_order_acquire) == 0)
+    throw std::logic_error(std::string("weft: no runtime runs: ") + what + " needs one (weft::run), also from plain threads");
+}
+
+descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept {
+  descriptor* d = nullptr;
+  error = start_poller();
+  if (error == 0) {
+    try {
+      d = take_descriptor();
+    } catch (const std::bad_alloc&) {
+      error = ENOMEM;
+    }
+  }
+  if (d != nullptr) {
+    d->open(fd, short_reads_tell);
+    error = the_poller.add(*d);
+    if (error == 0) return d;
+    d->close();
+    give_back_descriptor(d);
+  }
+  ::close(fd);
+  return nullptr;
+}
+
+void close_descriptor(descriptor& d) noexcept {
+  if (!d.close()) return;
+  the_poller.remove(d.fd());
+  ::close(d.fd());
+}
+
+void release_descriptor(descriptor* d) noexcept {
+  close_descriptor(*d);
+  give_back_descriptor(d);
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The production descriptor (netpoll/descriptor.hpp) under the model checker, over the production wait protocol: a socket reduced to
+// a count of bytes, readers that make the call first and park on its "nothing there", and a poller that reports edges, against a
+// close, a deadline and a canceller. Whatever comes first: no byte is lost or read twice, nobody sleeps for ever on bytes that are
+// there, and a close returns when those inside have left.
+//
+// What the head of descriptor.hpp says must not be left out is left out here in turn, and the checker must notice.
+#include "netpoll/descriptor.hpp"
+
+#include <gtest/gtest.h>
+
+#include <mutex>
+
+#include "tests/model/wait_env.hpp"
+
+namespace {
+
+using mc::finds;
+using mc::holds;
+using weft::rt::basic_descriptor;
+using weft::rt::direction;
+using weft::rt::wait_outcome;
+
+// A world whose clock stands until its deadline has come. `Name` tells the mutants' worlds apart.
+template <class Name>
+struct socket_env : model::env<model::faithful> {
+  static inline weft::rt::nanoseconds_t time = 0;
+  static weft::rt::nanoseconds_t now() { return time; }
+};
+
+struct socket {
+  mc::mutex kernel;
+  int bytes = 0;
+
+  // Takes up to `wanted`; 0 stands for EAGAIN.
+  int receive(int wanted) {
+    const std::lock_guard g(kernel);
+    const int n = bytes < wanted ? bytes : wanted;
+    bytes -= n;
+    return n;
+  }
+  void arrive(int n) {
+    const std::lock_guard g(kernel);
+    bytes += n;
+  }
+};
+
+template <class Env>
+struct connection {
+  connection() { d.open(3, true); }
+
+  basic_descriptor<Env> d;
+  socket s;
+  int inside = 0;  // of operations; no part of what is modelled
+
+  // As read_some does it. The number of bytes, or 0 and how it ended.
+  [[gnu::noinline]] int read(int wanted, wait_outcome& how) {
+    how = d.begin(direction::read);
+    if (how != wait_outcome::ok) return 0;
+    ++inside;
+    int n = 0;
+    while ((n = s.receive(wanted)) == 0) {
+      how = d.wait(direction::read);
+      if (how != wait_outcome::ok) break;
+    }
+    --inside;
+    d.end(direction::read, n > 0 && n < wanted);
+    return n;
+  }
+
+  // Bytes come, and the poller reports it: an edge each.
+  void bytes_come(int n) {
+    s.arrive(n);
+    typename Env::batch ready;
+    mc::check(d.event(d.generation(), {true, true, false}, ready), "the event is for this one");
+    Env::wake_all(ready);
+  }
+  void close() {
+    d.close();
+    mc::check(inside == 0, "who was inside has left when close returns");
+  }
+};
+
+struct cast {
+  int readers = 1;
+  int reads_each = 1;
+  int wanted = 1;    // at a time
+  int arrivals = 1;  // edges
+  int a_time = 1;    // bytes with each
+  bool cancelled = false, closed = false, timed = false, moved = false;
+  bool cleared = false;  // the deadline, by somebody else: it has not passed for those who look again
+};
+
+template <class Env>
+mc::result play(const cast& it, mc::options how) {
+  return mc::explore(how, [it] {
+    using fiber = typename Env::fiber;
+    Env::time = 0;
+    typename Env::world world;
+    connection<Env> c;
+    fiber fibers[2];
+    int got = 0;
+    wait_outcome last[2] = {wait_outcome::ok, wait_outcome::ok};
+    if (it.timed) c.d.set_deadline(direction::read, Env::a_deadline);
+    for (int i = 0; i < it.readers; ++i) {
+      world.add(fibers[i], [&, i] {
+        for (int k = 0; k < it.reads_each && last[i] == wait_outcome::ok; ++k) {
+          got += c.read(it.wanted, last[i]);
+          KEEP_FRAME();
+        }
+      });
+    }
+    const auto poller = [&] {
+      for (int i = 0; i < it.arrivals; ++i) c.bytes_come(it.a_time);
+    };
+    const auto canceller = [&] { Env::cancel({&fibers[0]}); };
+    const auto timers = [&] {
+      Env::time = Env::a_deadline;
+      world.fire_timers();
+    };
+    fiber closer;
+    if (it.closed)
+      world.add(closer, [&] {
+        c.close();
+        KEEP_FRAME();
+      });
+    const auto clearer = [&] { c.d.set_deadline(direction::read, weft::rt::never); };
+    const auto mover = [&] { c.d.set_deadline(direction::read, 0); };
+    if (it.cancelled && it.timed)
+      world.run({poller, canceller, timers});
+    else if (it.cancelled)
+      world.run({poller, canceller});
+    else if (it.timed && it.cleared)
+      world.run({poller, timers, clearer});
+    else if (it.timed)
+      world.run({poller, timers});
+    else if (it.moved)
+      world.run({poller, mover});
+    else
+      world.run({poller});
+    mc::check(got + c.s.bytes == it.arrivals * it.a_time, "no byte is lost or read twice");
+    const bool all = got == it.arrivals * it.a_time;
+    for (int i = 0; i < it.readers; ++i) {
+      mc::check(last[i] != wait_outcome::cancelled || (it.cancelled && i == 0), "only who was cancelled hears it");
+      mc::check(last[i] != wait_outcome::timed_out || it.timed || it.moved, "only who has a deadline is late");
+      mc::check(last[i] != wait_outcome::closed || it.closed, "only a close says closed");
+    }
+    if (!it.cancelled && !it.closed && !it.timed && !it.moved) mc::check(all, "everything was read");
+  });
+}
+
+struct faithful;
+using plain = socket_env<faithful>;
+
+TEST(descriptor, an_edge_wakes_the_reader) { EXPECT_TRUE(holds(play<plain>({}, {.name = "edge", .bound = -1}))); }
+TEST(descriptor, two_reads_two_edges) {
+  EXPECT_TRUE(holds(play<plain>({.reads_each = 2, .arrivals = 2}, {.name = "two reads, two edges"})));
+}
+TEST(descriptor, one_edge_for_two_bytes) {
+  EXPECT_TRUE(holds(play<plain>({.reads_each = 2, .a_time = 2}, {.name = "two reads, one edge"})));
+}
+// Each read asks for more than there is, so that the second parks without asking.
+TEST(descriptor, a_short_read_tells_that_nothing_is_left) {
+  EXPECT_TRUE(holds(play<plain>({.reads_each = 2, .wanted = 3, .arrivals = 2, .a_time = 2, .closed = true},
+                                {.name = "short reads, close", .bound = 1})));
+}
+TEST(descriptor, two_readers_queue) { EXPECT_TRUE(holds(play<plain>({.readers = 2, .arrivals = 2}, {.name = "two readers", .bound = 1}))); }
+TEST(descriptor, edge_or_cancel) { EXPECT_TRUE(holds(play<plain>({.cancelled = true}, {.name = "edge, cancel"}))); }
+TEST(descriptor, edge_or_cancel_then_the_next_reader) {
+  EXPECT_TRUE(holds(play<plain>({.readers = 2, .a_time = 2, .cancelled = true}, {.name = "edge, cancel, two readers", .bound = 1})));
+}
+TEST(descriptor, edge_or_deadline) { EXPECT_TRUE(holds(play<plain>({.timed = true}, {.name = "edge, deadline"}))); }
+TEST(descriptor, edge_cancel_or_deadline) {
+  EXPECT_TRUE(holds(play<plain>({.cancelled = true, .timed = true}, {.name = "edge, cancel, deadline", .bound = 1})));
+}
+TEST(descriptor, edge_or_moved_deadline) { EXPECT_TRUE(holds(play<plain>({.moved = true}, {.name = "edge, deadline moved"}))); }
+TEST(descriptor, nothing_but_a_moved_deadline) {
+  EXPECT_TRUE(holds(play<plain>({.readers = 2, .arrivals = 0, .moved = true}, {.name = "deadline moved"})));
+}
+TEST(descriptor, edge_or_deadline_that_is_cleared) {
+  EXPECT_TRUE(holds(play<plain>({.timed = true, .cleared = true}, {.name = "edge, deadline cleared", .bound = 1})));
+}
+TEST(descriptor, edge_or_close) { EXPECT_TRUE(holds(play<plain>({.closed = true}, {.name = "edge, close"}))); }
+TEST(descriptor, close_with_a_queue) {
+  EXPECT_TRUE(holds(play<plain>({.readers = 2, .closed = true}, {.name = "two readers, close", .bound = 1})));
+}
+TEST(descriptor, edge_close_or_cancel) {
+  EXPECT_TRUE(holds(play<plain>({.cancelled = true, .closed = true}, {.name = "edge, close, cancel", .bound = 1})));
+}
+
+// --- mutants
+
+struct edge_not_sticky;
+struct ready_ignored;
+struct no_last_one_out;
+struct no_eviction;
+struct ready_cleared_without_a_call;
+
+}  // namespace
+
+namespace weft::inline v0::rt {
+
+// T5 without "the edge stays": it is spent on somebody whom a timer has claimed, and who parks again without a call, since his
+// deadline was moved.
+template <>
+void basic_descriptor<socket_env<edge_not_sticky>>::edge(side& s, batch& ready) noexcept {
+  if (s.waiters.head == nullptr) {
+    s.ready = true;
+    return;
+  }
+  if (auto* g = claimed(s.waiters, wait_result::ok)) ready.push_back(g);
+}
+
+// T1 left out: an edge that came between EAGAIN and the lock is forgotten.
+template <>
+wait_outcome basic_descriptor<socket_env<ready_ignored>>::wait_locked(side& s) noexcept {
+  node w;
+  return wait_in_queue<socket_env<ready_ignored>>(lock_, s.waiters, w, {wait_reason::io_wait, true, s.deadline});
+}
+
+// Nobody tells the closer.
+template <>
+socket_env<no_last_one_out>::fiber* basic_descriptor<socket_env<no_last_one_out>>::last_one_out() noexcept {
+  return nullptr;
+}
+
+// T11 without waking those who wait.
+template <>
+socket_env<no_eviction>::fiber* basic_descriptor<socket_env<no_eviction>>::claimed(detail::wait_list& list, wait_result how) noexcept {
+  if (how == wait_result::closed) return nullptr;
+  wait_queue<socket_env<no_eviction>> queue(list);
+  node* const w = queue.pop_claimed();
+  if (w == nullptr) return nullptr;
+  w->result = how;
+  return w->g;
+}
+
+// As Go clears it, at the start of each operation, although this one parks without a call.
+template <>
+wait_outcome basic_descriptor<socket_env<ready_cleared_without_a_call>>::begin(direction d) noexcept {
+  side& s = of(d);
+  lock_.lock();
+  s.busy = true;
+  s.ready = false;
+  if (s.drained) {
+    s.drained = false;
+    return kept_if_ok(d, wait_locked(s));
+  }
+  lock_.unlock();
+  return wait_outcome::ok;
+}
+
+}  // namespace weft::inline v0::rt
+
+namespace {
+
+TEST(descriptor_mutant, edge_not_sticky) {
+  EXPECT_TRUE(finds(play<socket_env<edge_not_sticky>>({.timed = true, .cleared = true}, {.name = "mutant", .bound = 2})));
+}
+TEST(descriptor_mutant, ready_ignored) { EXPECT_TRUE(finds(play<socket_env<ready_ignored>>({}, {.name = "mutant"}))); }
+TEST(descriptor_mutant, no_last_one_out) {
+  EXPECT_TRUE(finds(play<socket_env<no_last_one_out>>({.closed = true}, {.name = "mutant"})));
+}
+TEST(descriptor_mutant, no_eviction) {
+  EXPECT_TRUE(finds(play<socket_env<no_eviction>>({.arrivals = 0, .closed = true}, {.name = "mutant"})));
+}
+TEST(descriptor_mutant, ready_cleared_without_a_call) {
+  EXPECT_TRUE(finds(play<socket_env<ready_cleared_without_a_call>>({.reads_each = 2, .wanted = 3, .arrivals = 2, .a_time = 2},
+                                                                {.name = "mutant", .bound = 2})));
+}
+
+}  // namespace

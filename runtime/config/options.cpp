@@ -115,6 +115,7 @@ constexpr int milliseconds_of_a_day = 24 * 60 * 60 * 1000;
 constexpr debug_word debug_words[] = {
     {"schedtrace", milliseconds_of_a_day, &debug_settings::schedtrace_ms, "schedtrace=0..86400000 (milliseconds)"},
     {"scheddetail", 1, &debug_settings::scheddetail, "scheddetail=0..1"},
+    {"handoffs", 1, &debug_settings::handoffs, "handoffs=0..1"},
 };
 
 [[noreturn]] void reject_debug(std::string_view whole, std::string_view wrong) {

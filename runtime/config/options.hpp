@@ -24,6 +24,7 @@ inline constexpr int max_width = 1024;
 struct debug_settings {
   int schedtrace_ms = 0;  ///< A line of scheduler state every so many milliseconds; 0: none.
   int scheddetail = 0;    ///< 1: with each such line, one for every P, M and G.
+  int handoffs = 0;       ///< 1: each place that blocks or burns a thread is named once.
 };
 
 /// resolved_options is `options` with every default replaced by its value.

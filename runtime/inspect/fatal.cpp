@@ -1,32 +1,101 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/inspect/fatal.hpp"
 
+#include <cxxabi.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
+#include <new>
 #include <string>
+#include <typeinfo>
+
+#include <weft/error.hpp>
 
 #include "runtime/inspect/dump.hpp"
-#include "runtime/sched/scheduler.hpp"
+#include "runtime/inspect/symbols.hpp"
 
 namespace weft::inline v0::rt {
 
-void fatal(const char* sentence) noexcept {
-  std::fprintf(stderr, "fatal: %s\n", sentence);
-  dump_everything(stderr);
-  std::fflush(nullptr);
+namespace {
+
+constinit std::atomic<pid_t> speaker{0};  // relaxed: it only says who came first
+
+// Who comes second, from another thread, does not return; who comes again, from within the report, ends the process at once.
+void become_speaker() noexcept {
+  const pid_t self = gettid();
+  pid_t first = 0;
+  if (speaker.compare_exchange_strong(first, self, std::memory_order_relaxed)) return;
+  if (first == self) _exit(2);
+  for (;;) pause();
+}
+
+[[noreturn]] void end_process() noexcept {
+  // fflush(stdout) would wait for a thread that blocks while it holds the stream.
+  if (ftrylockfile(stdout) == 0) fflush_unlocked(stdout);
   _exit(2);
 }
 
-void fatal_uncaught(const std::exception_ptr& error, const char* whose) noexcept {
-  std::string what = "an exception that does not derive from std::exception";
+std::string what_of(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const std::exception& e) {
-    what = e.what();
+    return e.what();
   } catch (...) {
+    const std::type_info* const type = abi::__cxa_current_exception_type();
+    return (type != nullptr ? "of type " + demangle(type->name()) : std::string("of unknown type")) +
+           ", which does not derive from std::exception";
   }
-  fatal(("uncaught exception " + std::string(whose) + ": " + what).c_str());
+}
+
+bool is_cancelled(const std::exception_ptr& error) noexcept {
+  try {
+    std::rethrow_exception(error);
+  } catch (const cancelled&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+void say(const std::string& sentence) noexcept { std::fprintf(stderr, "fatal: %s\n\n", sentence.c_str()); }
+
+}  // namespace
+
+void fatal(const char* sentence) noexcept {
+  become_speaker();
+  std::fprintf(stderr, "fatal: %s\n\n", sentence);
+  dump_everything(stderr);
+  end_process();
+}
+
+void fatal_uncaught(const std::exception_ptr& error, const char* whose) noexcept {
+  become_speaker();
+  try {
+    say("uncaught exception " + std::string(whose) + ": " + what_of(error));
+  } catch (const std::bad_alloc&) {
+    std::fputs("fatal: uncaught exception, and no memory to say more\n", stderr);
+  }
+  dump_caller(stderr);
+  end_process();
+}
+
+void fatal_terminate() noexcept {
+  become_speaker();
+  try {
+    const std::exception_ptr error = std::current_exception();
+    const std::string who = describe_caller();
+    if (error == nullptr)
+      say("std::terminate was called in " + who);
+    else if (is_cancelled(error))
+      say("weft::cancelled left a noexcept function (a destructor that waits?): wrap it in weft::shield");
+    else
+      say("uncaught exception in " + who + ": " + what_of(error));
+  } catch (const std::bad_alloc&) {
+    std::fputs("fatal: std::terminate was called, and there is no memory to say more\n", stderr);
+  }
+  dump_caller(stderr);
+  end_process();
 }
 
 }  // namespace weft::inline v0::rt

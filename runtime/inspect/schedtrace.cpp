@@ -8,8 +8,10 @@
 #include "runtime/inspect/schedtrace.hpp"
 
 #include <cstdio>
+#include <new>
 #include <string>
 
+#include "runtime/inspect/fiber_view.hpp"
 #include "runtime/inspect/peek.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/scheduler.hpp"
@@ -77,6 +79,35 @@ void add_details(std::string& out) {
   }
 }
 
+// Go's numbers: 1 runnable, 2 running, 4 waiting.
+std::string status_of(const fiber_view& fiber) {
+  switch (fiber.state) {
+    case fiber_state::running:
+      return "2()";
+    case fiber_state::waiting:
+      return std::string("4(") + to_string(fiber.reason) + ")";
+    case fiber_state::runnable:
+    case fiber_state::unstarted:
+      break;
+  }
+  return "1()";
+}
+
+const M* runner_of(const G& g) noexcept {
+  const M* m = sched.all_ms.load(std::memory_order_acquire);
+  while (m != nullptr && !(m->alive.load(std::memory_order_acquire) && peek(m->cur) == &g)) m = m->all_link;
+  return m;
+}
+
+void add_fibers(std::string& out) {
+  fiber_view fiber;
+  for_each_g([&](const G& g) {
+    if (!look_at_fiber(g, fiber)) return;
+    out += "  G" + std::to_string(fiber.id) + ": status=" + status_of(fiber) + " m=" + number_or_nil(runner_of(g)) +
+           " lockedm=" + number_or_nil(peek(g.pinned)) + '\n';
+  });
+}
+
 }  // namespace
 
 void schedtrace_configure(const debug_settings& how) noexcept {
@@ -94,10 +125,12 @@ void schedtrace_tick(nanoseconds_t now) noexcept {
   try {
     std::string out;
     add_head(out, now);
-    if (detailed)
+    if (detailed) {
       add_details(out);
-    else
+      add_fibers(out);
+    } else {
       add_brief(out);
+    }
     std::fwrite(out.data(), 1, out.size(), stderr);
   } catch (const std::bad_alloc&) {
     std::fputs("SCHED: no memory for a line of trace\n", stderr);

@@ -24,7 +24,9 @@
 #include "runtime/fiber/context.hpp"
 #include "runtime/fiber/overflow.hpp"
 #include "runtime/fiber/stack.hpp"
+#include "runtime/inspect/deadlock.hpp"
 #include "runtime/inspect/dump.hpp"
+#include "runtime/inspect/inspection.hpp"
 #include "runtime/inspect/schedtrace.hpp"
 #include "runtime/run/gate.hpp"
 #include "runtime/run/width.hpp"
@@ -117,6 +119,7 @@ void await_threads() noexcept {
 struct reset_at_the_end {
   ~reset_at_the_end() {
     stop_monitor();
+    end_inspection();
     while (sched.foreign_wakers.load(std::memory_order_acquire) != 0) sched_yield();  // pairs with the release in ready.cpp
     {
       detail::spin_guard guard(sched.lock);
@@ -144,12 +147,14 @@ struct reset_at_the_end {
 
 void width_is_set_by_hand() noexcept { follow_machine.store(false, std::memory_order_relaxed); }
 
-bool monitor_wants_ticks() noexcept { return schedtrace_is_on(); }
+bool monitor_wants_ticks() noexcept { return schedtrace_is_on() || inspection_is_due(); }
+nanoseconds_t monitor_may_sleep(nanoseconds_t now) noexcept { return look_for_deadlock(now); }
 
 bool monitor_tidies_up() noexcept { return trim_stacks() != 0; }
 
 void monitor_tick(nanoseconds_t now) noexcept {
   schedtrace_tick(now);
+  inspection_tick(now);
   if (now >= next_trim) {
     next_trim = now + trim_every;
     trim_stacks();
@@ -203,6 +208,7 @@ void run_main(const options& how, callable_ref f) {
   const std::size_t guards = guard_limit();
   sched.fiber_limit = settled.max_fibers == 0 ? guards : guards == 0 ? settled.max_fibers : std::min(guards, settled.max_fibers);
   schedtrace_configure(settled.debug);
+  begin_inspection(settled);
   set_width(settled.maxprocs);
   next_width_check = 0;
   follow_machine.store(settled.maxprocs_follows_machine, std::memory_order_relaxed);

@@ -26,6 +26,13 @@ constexpr std::uint32_t max_batch = 128;
 constexpr int steal_rounds = 3;
 constexpr int vain_rounds = 3;  ///< looks at a runnext that cannot be had, before the monitor's tick is trusted
 
+// A thread that gets up for a timer costs some 5 µs of CPU, so with many timers pending it gets up for those of 40 µs at once, late
+// but never early. With few of them each is exact: a single ticker must not be slowed down.
+constexpr nanoseconds_t timer_wakes_apart = 40'000;
+constexpr std::uint32_t few_timers = 16;
+/// When somebody last got up for timers. A hint: whoever reads an old value only gets somebody up too early.
+constinit std::atomic<nanoseconds_t> last_timer_wake{0};
+
 std::uint64_t next_random(M* m) noexcept {  // xorshift64*
   std::uint64_t x = m->random;
   x ^= x >> 12;
@@ -67,11 +74,22 @@ void run_retired_timers(M* m) noexcept {
     run_timers(m, sched.all_ps[i].load(std::memory_order_acquire)->timers);
 }
 
-nanoseconds_t earliest_timer() noexcept {
+nanoseconds_t worth_getting_up(nanoseconds_t earliest, std::uint32_t timers) noexcept {
+  if (earliest == never || timers <= few_timers) return earliest;
+  return std::max(earliest, last_timer_wake.load(std::memory_order_relaxed) + timer_wakes_apart);
+}
+
+// When a timer is next worth running for an M that has nothing else to do.
+nanoseconds_t next_timer_wake() noexcept {
   nanoseconds_t earliest = never;
+  std::uint32_t timers = 0;
   const int known = sched.known_procs.load(std::memory_order_acquire);
-  for (int i = 0; i < known; ++i) earliest = std::min(earliest, sched.all_ps[i].load(std::memory_order_acquire)->timers.next_when());
-  return earliest;
+  for (int i = 0; i < known; ++i) {
+    const timer_heap& heap = sched.all_ps[i].load(std::memory_order_acquire)->timers;
+    earliest = std::min(earliest, heap.next_when());
+    timers += heap.size();
+  }
+  return worth_getting_up(earliest, timers);
 }
 
 // Found while searching (7): the last searcher sees to it that another searches, if there is anything left to find.
@@ -179,12 +197,14 @@ bool anything_to_do(bool with_runnext) noexcept {
   if (sched.global_size() != 0) return true;
   const int known = sched.known_procs.load(std::memory_order_acquire);
   nanoseconds_t earliest = never;
+  std::uint32_t timers = 0;
   for (int i = 0; i < known; ++i) {
     P* p = sched.all_ps[i].load(std::memory_order_acquire);
     if (with_runnext ? !p->queue.empty() : p->queue.size() > (p->queue.peek_next() != nullptr ? 1u : 0u)) return true;
     earliest = std::min(earliest, p->timers.next_when());
+    timers += p->timers.size();
   }
-  return earliest != never && earliest <= steady_now();
+  return earliest != never && worth_getting_up(earliest, timers) <= steady_now();
 }
 
 // Steps 9 and 10 for one M: the only one that sleeps in the poller at a time.
@@ -193,7 +213,7 @@ void sleep_in_poller(M* m) noexcept {
   // timers. Pairs with wake_sleeper_before.
   sched.poll_until.store(never, std::memory_order_seq_cst);
   std_atomics::fence_seq_cst();
-  const nanoseconds_t until = earliest_timer();
+  const nanoseconds_t until = next_timer_wake();
   sched.poll_until.store(until, std::memory_order_seq_cst);
   nanoseconds_t timeout = never;
   if (until != never) timeout = std::max<nanoseconds_t>(0, until - steady_now());
@@ -203,6 +223,10 @@ void sleep_in_poller(M* m) noexcept {
   } else if (timeout != 0 && sched.sleeper_word.exchange(0, std::memory_order_acquire) == 0) {  // pairs with wake_poller
     futex_wait(sched.sleeper_word, 0, timeout);
     sched.sleeper_word.store(0, std::memory_order_relaxed);
+  }
+  if (until != never) {
+    const nanoseconds_t now = steady_now();
+    if (now >= until) last_timer_wake.store(now, std::memory_order_relaxed);
   }
   sched.poll_until.store(0, std::memory_order_seq_cst);
   {
@@ -380,7 +404,7 @@ void install_poller(poller& net) noexcept {
 
 void nudge_sleeper() noexcept {
   const nanoseconds_t until = sched.poll_until.load(std::memory_order_seq_cst);  // pairs with sleep_in_poller
-  if (until != 0 && earliest_timer() < until) wake_poller();
+  if (until != 0 && next_timer_wake() < until) wake_poller();
 }
 
 bool start_timer(timer& t) noexcept {

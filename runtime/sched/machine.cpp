@@ -42,6 +42,7 @@ thread_local M* this_m = nullptr;
 
 void* thread_main(void* arg) {
   M* m = static_cast<M*>(arg);
+  pthread_setname_np(pthread_self(), "weft");  // it would inherit the name of whoever started it, such as the monitor's
   attach_thread(m);
   schedule_loop(m);
   m->p = nullptr;

@@ -12,8 +12,8 @@
 // is taken if its word did not move. The lost_locks are held across the membarrier: their Ms, should they enter just then, wait for it.
 // What is taken is handed on after the locks are free, since this may start a thread.
 //
-// It looks every 20 µs, backs off to 160 µs while nothing happens and to 10 ms while no second fiber exists, and sleeps when every P is
-// idle. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own` (take P off the idle list, look at monitor_sleeps): a
+// It looks every 20 µs, backs off to 160 µs while nothing happens and to 10 ms while no second fiber exists. When every P is idle it naps,
+// and sleeps if nothing was picked meanwhile: Ps that are idle for some microseconds at a time would pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own` (take P off the idle list, look at monitor_sleeps): a
 // wake-up that is missed all the same would only delay the monitor until the next P is taken, so `own` needs no fence.
 #include "runtime/sched/monitor.hpp"
 
@@ -42,6 +42,7 @@ constexpr nanoseconds_t millisecond = 1'000'000;
 constexpr nanoseconds_t quickest = 20 * microsecond;
 constexpr nanoseconds_t slowest_busy = 160 * microsecond;
 constexpr nanoseconds_t slowest_alone = 10 * millisecond;
+constexpr nanoseconds_t nap = 300 * microsecond;
 constexpr nanoseconds_t blocked_after = 50 * microsecond;
 constexpr nanoseconds_t burning_after = 10 * millisecond;
 constexpr nanoseconds_t tidy_every = 500 * millisecond;
@@ -92,6 +93,11 @@ class monitor {
     prctl(PR_SET_TIMERSLACK, 1UL);
     while (stop_word.load(std::memory_order_acquire) == 0) {
       if (all_idle() && !monitor_wants_ticks()) {
+        if (const std::uint32_t picks = all_picks(); picks != picks_at_nap_) {
+          picks_at_nap_ = picks;
+          futex_wait(stop_word, 0, nap);
+          continue;
+        }
         sleep_deeply();
         delay_ = quickest;
         quiet_rounds_ = 0;
@@ -110,14 +116,26 @@ class monitor {
     return sched.idle.idle_ps() >= static_cast<unsigned>(sched.in_service.load(std::memory_order_relaxed));
   }
 
+  static std::uint32_t all_picks() noexcept {
+    std::uint32_t sum = 0;
+    const int known = sched.known_procs.load(std::memory_order_acquire);
+    for (int i = 0; i < known; ++i) sum += sched.all_ps[i].load(std::memory_order_acquire)->monitor_tick.load(std::memory_order_relaxed);
+    return sum;
+  }
+
   static void sleep_deeply() noexcept {
     sched.monitor_sleeps.store(1, std::memory_order_relaxed);
     std_atomics::fence_seq_cst();
     // Stacks are given back once they have been idle for two looks; after that nothing is left to get up for.
+    nanoseconds_t tidy_at = steady_now() + tidy_every;
     for (int nothing_left = 0; sched.monitor_sleeps.load(std::memory_order_relaxed) == 1;) {
-      if (!all_idle() || stop_word.load(std::memory_order_acquire) != 0) break;
-      futex_wait(sched.monitor_sleeps, 1, nothing_left < 2 ? tidy_every : never);
-      nothing_left = monitor_tidies_up() ? 0 : nothing_left + 1;
+      if (!all_idle() || monitor_wants_ticks() || stop_word.load(std::memory_order_acquire) != 0) break;
+      const nanoseconds_t now = steady_now();
+      if (now >= tidy_at) {
+        nothing_left = monitor_tidies_up() ? 0 : nothing_left + 1;
+        tidy_at = nothing_left < 2 ? now + tidy_every : never;
+      }
+      futex_wait(sched.monitor_sleeps, 1, std::min(tidy_at != never ? tidy_at - now : never, monitor_may_sleep(now)));
     }
     sched.monitor_sleeps.store(0, std::memory_order_relaxed);
   }
@@ -257,6 +275,7 @@ class monitor {
       shelve_p(p, false);
       if (work_anywhere()) wake_if_wanted();
     }
+    for (unsigned i = 0; i < taken; ++i) note_handoff(*candidates_[i].m, candidates_[i].burning, now_ - candidates_[i].m->seen_since);
     return taken;
   }
 
@@ -276,6 +295,7 @@ class monitor {
   nanoseconds_t last_poll_ = 0;
   nanoseconds_t last_extra_thread_ = 0;
   int quiet_rounds_ = 0;
+  std::uint32_t picks_at_nap_ = 0;
   unsigned count_ = 0;
   candidate candidates_[max_candidates];
   p_notes notes_[scheduler::max_procs];

@@ -107,6 +107,7 @@ bool cancel_scope::run_body(detail::callable_ref f) {
     frame.g = g;
     push_frame(g, frame);
     frame.next_active = active_;
+    if (active_ != nullptr) active_->prev_active = &frame;
     active_ = &frame;
   }
   struct unlinker {
@@ -115,11 +116,8 @@ bool cancel_scope::run_body(detail::callable_ref f) {
     cancel_frame& frame;
     ~unlinker() {
       detail::spin_guard guard(scope.lock_);
-      for (cancel_frame** at = &scope.active_; *at != nullptr; at = &(*at)->next_active) {
-        if (*at != &frame) continue;
-        *at = frame.next_active;
-        break;
-      }
+      (frame.prev_active != nullptr ? frame.prev_active->next_active : scope.active_) = frame.next_active;
+      if (frame.next_active != nullptr) frame.next_active->prev_active = frame.prev_active;
       pop_frame(g, frame);
     }
   };

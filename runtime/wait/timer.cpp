@@ -76,6 +76,7 @@ void timer_heap::remove(timer& t) noexcept {
     root_ = meld(root_, merge_pairs(t.child_));
   }
   t.child_ = t.next_ = t.prev_ = nullptr;
+  grow(std::uint32_t{0} - 1);
 }
 
 void timer_heap::publish() noexcept {
@@ -88,6 +89,7 @@ bool timer_heap::start(timer& t) noexcept {
   t.child_ = t.next_ = t.prev_ = nullptr;
   t.heap_.store(this, std::memory_order_relaxed);  // published by the lock
   root_ = meld(root_, &t);
+  grow(1);
   publish();
   return root_ == &t;
 }

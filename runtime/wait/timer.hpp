@@ -81,16 +81,20 @@ class alignas(64) timer_heap {
   bool run_due(nanoseconds_t now, fired_timers& out) noexcept;
 
   nanoseconds_t next_when() const noexcept { return next_when_.load(std::memory_order_relaxed); }
+  /// How many there are; a hint.
+  std::uint32_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 
  private:
   static timer* meld(timer* a, timer* b) noexcept;
   static timer* merge_pairs(timer* first) noexcept;
   void remove(timer& t) noexcept WEFT_REQUIRES(lock_);
   void publish() noexcept WEFT_REQUIRES(lock_);
+  void grow(std::uint32_t n) noexcept WEFT_REQUIRES(lock_) { size_.store(size() + n, std::memory_order_relaxed); }
 
   detail::spin_lock lock_;
   timer* root_ WEFT_GUARDED_BY(lock_) = nullptr;
   std::atomic<nanoseconds_t> next_when_{never};
+  std::atomic<std::uint32_t> size_{0};  ///< written under the lock
 };
 
 /// What is left to do for `expired` once the heap's lock is free: wakes the cancelled fibers. Defined with cancellation itself, on a

@@ -252,16 +252,20 @@ struct env {
       mc::join();
     }
 
-    // The thread that runs timers: fires those that have been started, at any time after.
+    // An M that runs timers, too: fires those that have been started, at any time after.
     void fire_timers() {
       for (;;) {
         mc::detail::here().point(
             [](const void* p) {
               const auto* w = static_cast<const world*>(p);
-              return w->timers != 0 || w->ended_ == w->total_;
+              return w->timers != 0 || w->something_to_serve();
             },
-            this, "a timer, or the end of all fibers");
-        if (ended_ == total_) return;
+            this, "a timer, or a fiber to run");
+        if (timers == 0 || (waiting_ != 0 && mc::any_of(2) == 0)) {
+          if (waiting_ == 0) return;
+          resume(next_ready());
+          continue;
+        }
         batch woken;
         heap_lock.lock();
         for (deadline_timer* t : heap) {
@@ -332,20 +336,20 @@ struct env {
 
     void serve() {
       for (;;) {
-        mc::detail::here().point(
-            [](const void* p) {
-              const auto* w = static_cast<const world*>(p);
-              return w->waiting_ != 0 || w->ended_ == w->total_;
-            },
-            this, "a fiber to run");
+        mc::detail::here().point([](const void* p) { return static_cast<const world*>(p)->something_to_serve(); }, this,
+                                 "a fiber to run");
         if (waiting_ == 0) return;
-        fiber& f = *list_[0];
-        for (unsigned i = 1; i < waiting_; ++i) list_[i - 1] = list_[i];
-        --waiting_;
-        mc::detail::here().acquire(f.published);
-        mc::note("resumes a fiber");
-        resume(f);
+        resume(next_ready());
       }
+    }
+    bool something_to_serve() const { return waiting_ != 0 || ended_ == total_; }
+    fiber& next_ready() {
+      fiber& f = *list_[0];
+      for (unsigned i = 1; i < waiting_; ++i) list_[i - 1] = list_[i];
+      --waiting_;
+      mc::detail::here().acquire(f.published);
+      mc::note("resumes a fiber");
+      return f;
     }
 
     machine machines_[mc::detail::max_threads];

@@ -133,14 +133,14 @@ void many_to_many(std::size_t capacity, int senders, int receivers, bool threads
   EXPECT_EQ(parcel::held.load(), 0);
 }
 
-TEST_F(channel_stress, unbuffered_many_to_many) { many_to_many(0, 16, 16, false, scaled(4000)); }
-TEST_F(channel_stress, a_buffer_of_one_many_to_few) { many_to_many(1, 24, 3, false, scaled(2000)); }
-TEST_F(channel_stress, a_large_buffer_few_to_many) { many_to_many(64, 3, 24, false, scaled(15000)); }
-TEST_F(channel_stress, unbuffered_with_plain_threads) { many_to_many(0, 8, 8, true, scaled(1500)); }
-TEST_F(channel_stress, buffered_with_plain_threads) { many_to_many(7, 8, 8, true, scaled(2500)); }
+TEST_F(channel_stress, unbuffered_many_to_many) { many_to_many(0, 16, 16, false, scaled(30'000)); }
+TEST_F(channel_stress, a_buffer_of_one_many_to_few) { many_to_many(1, 24, 3, false, scaled(20'000)); }
+TEST_F(channel_stress, a_large_buffer_few_to_many) { many_to_many(64, 3, 24, false, scaled(200'000)); }
+TEST_F(channel_stress, unbuffered_with_plain_threads) { many_to_many(0, 8, 8, true, scaled(15'000)); }
+TEST_F(channel_stress, buffered_with_plain_threads) { many_to_many(7, 8, 8, true, scaled(25'000)); }
 
 TEST_F(channel_stress, close_in_the_middle_loses_nothing_that_was_sent) {
-  for (int round = 0; round < scaled(300); ++round) {
+  for (int round = 0; round < scaled(2000); ++round) {
     choices shape(5000 + static_cast<std::uint64_t>(round));
     const std::size_t capacity = shape.below(4);
     const int senders = 1 + static_cast<int>(shape.below(6));
@@ -186,7 +186,7 @@ TEST_F(channel_stress, close_in_the_middle_loses_nothing_that_was_sent) {
 }
 
 TEST_F(channel_stress, cancellation_in_the_middle_loses_nothing_that_was_sent) {
-  const int rounds = scaled(300);
+  const int rounds = scaled(2000);
   for (int round = 0; round < rounds; ++round) {
     choices shape(9000 + static_cast<std::uint64_t>(round));
     const std::size_t capacity = shape.below(3);
@@ -263,7 +263,7 @@ TEST_F(channel_stress, cancellation_in_the_middle_loses_nothing_that_was_sent) {
 
 TEST_F(channel_stress, a_ring_of_fibers_keeps_its_tokens) {
   constexpr int nodes = 64, tokens = 20;
-  const int hops = scaled(100'000);
+  const int hops = scaled(1'000'000);
   weft::run([&] {
     std::vector<weft::chan<std::pair<int, int>>> links;
     for (int i = 0; i < nodes; ++i) links.emplace_back(i % 3);
@@ -290,7 +290,7 @@ TEST_F(channel_stress, a_ring_of_fibers_keeps_its_tokens) {
 
 TEST_F(channel_stress, pairs_ping_and_pong) {
   constexpr int pairs = 32;
-  const int trips = scaled(6000);
+  const int trips = scaled(20'000);
   weft::run([&] {
     weft::scope s;
     std::atomic<long> sum{0};

@@ -13,7 +13,8 @@ struct cancel_frame {
 
   cancel_frame* outer = nullptr;
   detail::nursery* children = nullptr;  ///< of a nursery's own frame
-  cancel_frame* next_active = nullptr;  ///< of a cancel_scope's list
+  cancel_frame* next_active = nullptr;  ///< of a cancel_scope's list of what runs in it
+  cancel_frame* prev_active = nullptr;
   void* g = nullptr;                    ///< the fiber on whose stack it lies
   int uncaught = 0;                     ///< exceptions in flight when it was entered
   kind what = kind::region;

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory order: the SIGQUIT handler stores `dump_wanted`, fences, and clears `monitor_sleeps`; the monitor stores `monitor_sleeps`,
+// fences, and looks at `dump_wanted` before it sleeps. So it sees the wish, or does not fall asleep.
+#include "runtime/inspect/inspection.hpp"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+
+#include "runtime/inspect/deadlock.hpp"
+#include "runtime/inspect/dump.hpp"
+#include "runtime/inspect/fatal.hpp"
+#include "runtime/inspect/handoff.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+namespace {
+
+constinit std::atomic<bool> dump_wanted{false};
+constinit std::atomic<pid_t> handler_of{0};  // relaxed: whose SIGQUIT handler it is; 0: none of ours stands
+constinit bool terminate_is_ours = false;
+constinit std::terminate_handler former_terminate = nullptr;
+
+void on_quit(int) {
+  const int interrupted_errno = errno;
+  if (getpid() == handler_of.load(std::memory_order_relaxed)) {
+    dump_wanted.store(true, std::memory_order_relaxed);
+    std_atomics::fence_seq_cst();
+    wake_monitor();
+  } else {  // a child that has not called exec has no monitor: there the signal does what it always does
+    signal(SIGQUIT, SIG_DFL);
+    raise(SIGQUIT);
+  }
+  errno = interrupted_errno;
+}
+
+void on_terminate() {
+  if (current_fiber() != nullptr) fatal_terminate();
+  if (former_terminate != nullptr) former_terminate();
+  std::abort();
+}
+
+bool stands(const struct sigaction& action) noexcept { return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == &on_quit; }
+
+void take_quit() noexcept {
+  struct sigaction found {};
+  if (sigaction(SIGQUIT, nullptr, &found) != 0 || (found.sa_flags & SA_SIGINFO) != 0 || found.sa_handler != SIG_DFL) return;
+  handler_of.store(getpid(), std::memory_order_relaxed);
+  struct sigaction ours {};
+  ours.sa_handler = &on_quit;
+  ours.sa_flags = SA_RESTART | SA_ONSTACK;  // fibers' stacks are small
+  sigemptyset(&ours.sa_mask);
+  sigaction(SIGQUIT, &ours, nullptr);
+}
+
+void give_back_quit() noexcept {
+  if (handler_of.exchange(0, std::memory_order_relaxed) == 0) return;
+  struct sigaction found {};
+  if (sigaction(SIGQUIT, nullptr, &found) != 0 || !stands(found)) return;
+  struct sigaction fresh {};
+  fresh.sa_handler = SIG_DFL;
+  sigaction(SIGQUIT, &fresh, nullptr);
+}
+
+}  // namespace
+
+void begin_inspection(const resolved_options& how) noexcept {
+  configure_deadlock_report(how.deadlock);
+  configure_handoff_notes(how.debug);
+  dump_wanted.store(false, std::memory_order_relaxed);
+  take_quit();
+  former_terminate = std::set_terminate(on_terminate);
+  terminate_is_ours = true;
+}
+
+void end_inspection() noexcept {
+  give_back_quit();
+  if (terminate_is_ours && std::get_terminate() == &on_terminate) std::set_terminate(former_terminate);
+  terminate_is_ours = false;
+}
+
+bool inspection_is_due() noexcept { return dump_wanted.load(std::memory_order_relaxed); }
+
+void inspection_tick(nanoseconds_t now) noexcept {
+  if (dump_wanted.load(std::memory_order_relaxed) && dump_wanted.exchange(false, std::memory_order_relaxed)) {
+    std::fputs("SIGQUIT: all fibers\n\n", stderr);
+    dump_everything(stderr);
+  }
+  look_for_deadlock(now);
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Timers by the thousand: those that fire, those that are taken back, those that meet a cancellation or a wake in the very
+// moment. No test says how late a timer may be; none may be early, lost, or fire twice.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <weft/weft.hpp>
+
+#include "tests/support/stress.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using weft::chan_status;
+using weft_test::choices;
+using weft_test::scaled;
+
+class timer_stress : public weft_test::stress {};
+
+TEST_F(timer_stress, sleepers_wake_once_and_never_early) {
+  const int each = scaled(200);
+  std::atomic<int> woken{0}, early{0};
+  weft::run([&] {
+    weft::scope s;
+    for (std::uint64_t who = 0; who < 200; ++who) {
+      s.go([&, who] {
+        choices draw(who);
+        for (int i = 0; i < each; ++i) {
+          const auto length = draw.up_to(300us);
+          const auto due = weft::clock::now() + length;
+          weft::sleep_for(length);
+          if (weft::clock::now() < due) early.fetch_add(1);
+          woken.fetch_add(1);
+        }
+      });
+    }
+    std::thread plain([&] {
+      choices draw(777);
+      for (int i = 0; i < each; ++i) {
+        const auto due = weft::clock::now() + 50us;
+        weft::sleep_until(due);
+        if (weft::clock::now() < due) early.fetch_add(1);
+        woken.fetch_add(1);
+      }
+    });
+    s.join();
+    weft::blocking([&] { plain.join(); });
+  });
+  EXPECT_EQ(woken.load(), 201 * each);
+  EXPECT_EQ(early.load(), 0);
+}
+
+TEST_F(timer_stress, cancelled_sleepers_go_and_the_others_stay) {
+  const int rounds = scaled(500);
+  weft::run([&] {
+    for (int round = 0; round < rounds; ++round) {
+      choices draw(static_cast<std::uint64_t>(round));
+      std::atomic<int> slept{0}, cancelled{0};
+      std::vector<weft::fiber<void>> sleepers;
+      for (int i = 0; i < 20; ++i) {
+        sleepers.push_back(weft::spawn([&, length = draw.up_to(200us)] {
+          try {
+            weft::sleep_for(length);
+            slept.fetch_add(1);
+          } catch (const weft::cancelled&) {
+            cancelled.fetch_add(1);
+            throw;
+          }
+        }));
+      }
+      for (int i = 0; i < 10; ++i) sleepers[draw.below(20)].cancel();
+      for (auto& f : sleepers) {
+        try {
+          f.join();
+        } catch (const weft::fiber_cancelled&) {
+        }
+      }
+      ASSERT_EQ(slept.load() + cancelled.load(), 20);
+    }
+  });
+}
+
+// Timed out, completed in time, or ended by the outer limit: each call says exactly one of them.
+TEST_F(timer_stress, nested_time_limits_each_end_in_exactly_one_way) {
+  const int each = scaled(300);
+  std::atomic<long> outer_ended{0}, inner_ended{0}, completed{0};
+  weft::run([&] {
+    weft::scope s;
+    weft::chan<void> never;
+    for (std::uint64_t who = 0; who < 50; ++who) {
+      s.go([&, who] {
+        choices draw(who);
+        for (int i = 0; i < each; ++i) {
+          const auto outer = draw.up_to(200us), inner = draw.up_to(200us), work = draw.up_to(200us);
+          const bool for_ever = draw.one_in(4);
+          try {
+            weft::with_timeout(outer, [&] {
+              try {
+                weft::with_timeout(inner, [&] {
+                  if (for_ever)
+                    never.recv();
+                  else
+                    weft::sleep_for(work);
+                });
+                completed.fetch_add(1);
+              } catch (const weft::timed_out&) {
+                inner_ended.fetch_add(1);
+              }
+            });
+          } catch (const weft::timed_out&) {
+            outer_ended.fetch_add(1);
+          }
+          // Nothing of it clings to the fiber.
+          ASSERT_FALSE(weft::this_fiber::cancelled());
+          weft::yield();
+        }
+      });
+    }
+    s.join();
+  });
+  EXPECT_EQ(outer_ended.load() + inner_ended.load() + completed.load(), 50l * each);
+  EXPECT_GT(outer_ended.load() + inner_ended.load(), 0);
+}
+
+TEST_F(timer_stress, time_limits_reach_scopes_inside) {
+  const int rounds = scaled(1500);
+  std::atomic<long> begun{0}, ended{0};
+  weft::run([&] {
+    weft::chan<void> never;
+    for (int round = 0; round < rounds; ++round) {
+      choices draw(static_cast<std::uint64_t>(round));
+      EXPECT_THROW(weft::with_timeout(draw.up_to(100us),
+                                      [&] {
+                                        weft::scope s;
+                                        for (int i = 0; i < 5; ++i) {
+                                          s.go([&, i] {
+                                            begun.fetch_add(1);
+                                            struct end {
+                                              std::atomic<long>& count;
+                                              ~end() { count.fetch_add(1); }
+                                            } at_the_end{ended};
+                                            if (i % 2 == 0) never.recv();
+                                            weft::sleep_for(1h);
+                                          });
+                                        }
+                                        s.join();
+                                      }),
+                   weft::timed_out);
+      ASSERT_EQ(begun.load(), ended.load());
+    }
+  });
+}
+
+// A value and the end of patience at the same moment: the value is either received or still there.
+TEST_F(timer_stress, patience_that_ends_as_the_value_comes_loses_nothing) {
+  const int count = scaled(20'000);
+  weft::run([&] {
+    weft::chan<int> c;
+    weft::scope s;
+    long sent = 0, received = 0;
+    s.go([&, c] {
+      choices draw(1);
+      for (int i = 0; i < count; ++i) {
+        if (draw.one_in(2)) weft::sleep_for(draw.up_to(20us));
+        while (c.send_for(i, draw.up_to(20us)) != chan_status::ok) {
+        }
+        sent += i;
+      }
+      c.close();
+    });
+    s.go([&, c] {
+      choices draw(2);
+      int next = 0;
+      for (;;) {
+        auto [how, value] = c.recv_for(draw.up_to(20us));
+        if (how == chan_status::closed) return;
+        if (how == chan_status::empty) continue;
+        ASSERT_EQ(*value, next++);
+        received += *value;
+      }
+    });
+    s.join();
+    EXPECT_EQ(sent, received);
+  });
+}
+
+}  // namespace

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <mutex>
@@ -49,12 +50,12 @@ registry& the_registry() {
   return *one;
 }
 
-int pipe_for_handlers = -1;  // written before the first handler is installed
+std::atomic<int> pipe_for_handlers{-1};  // stored (release) before the first handler is installed, which acquires it
 
 void on_signal(int number) {
   const int saved = errno;
   const auto byte = static_cast<std::uint8_t>(number);
-  [[maybe_unused]] const ssize_t unused = write(pipe_for_handlers, &byte, 1);
+  [[maybe_unused]] const ssize_t unused = write(pipe_for_handlers.load(std::memory_order_acquire), &byte, 1);
   errno = saved;
 }
 
@@ -88,7 +89,7 @@ void start(registry& r) {
   if (pipe2(ends, O_CLOEXEC) != 0) refuse(errno, "cannot make a pipe");
   fcntl(ends[1], F_SETFL, O_NONBLOCK);
   std::copy(ends, ends + 2, r.pipe);
-  pipe_for_handlers = ends[1];
+  pipe_for_handlers.store(ends[1], std::memory_order_release);
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -35,7 +35,7 @@ struct counters {
   std::int64_t fibers_ended = 0;    ///< ever
 
   std::int64_t parks = 0;      ///< waits that gave up the CPU, ever
-  std::int64_t wakes = 0;      ///< fibers made ready by other fibers, ever
+  std::int64_t wakes = 0;      ///< fibers put next in line on their waker's own P, new ones included, ever
   std::int64_t steals = 0;     ///< batches taken from another P's queue, ever
   std::int64_t overflows = 0;  ///< batches moved from a full queue to the global one, ever
   std::size_t runnable = 0;    ///< in the queues now

@@ -12,8 +12,9 @@
 //     runs the hook, in this order: once `on_cpu` is clear and the hook has released its locks, the fiber may run elsewhere, so the
 //     hook touches nothing of it after its last release.
 //  2. A hook is noexcept, allocates nothing, and only releases.
-//  3. The M is read anew after every jump: the execution may continue on another thread. Nothing that depends on the thread (the M,
-//     errno, a thread_local's address) lives across `switch_execution`; functions that call it are not inlined.
+//  3. The M is another one after every jump, as the execution may continue on another thread: it comes with the jump, from the thread
+//     that made it. Nothing that depends on the thread (the M, errno, a thread_local's address) lives across `switch_execution`;
+//     functions that call it are not inlined.
 //  4. The exception state of libstdc++ is per thread; each execution carries its own.
 //  5. Sanitizers are told through weak hooks, in the same frame as the jump. Nothing else in weft jumps.
 #pragma once
@@ -60,10 +61,9 @@ struct destination {
 };
 
 /// The first act on the new stack. In a debug build of the program `self` is told to the sanitizer as the one that runs now.
-[[gnu::always_inline]] inline void arrive(void* left_sp, sanitizer_view* self) noexcept {
+[[gnu::always_inline]] inline void arrive(void* left_sp, M* m, sanitizer_view* self) noexcept {
   if (sanitizer_hooks && __sanitizer_finish_switch_fiber != nullptr) [[unlikely]]
     __sanitizer_finish_switch_fiber(self->fake_stack, nullptr, nullptr);
-  M* m = current_m();
   *m->left_sp = left_sp;
   if (G* left = m->left) {
     m->left = nullptr;
@@ -75,8 +75,8 @@ struct destination {
   }
 }
 
-/// Leaves `from` for `to`; returns when somebody switches back, perhaps on another thread.
-[[gnu::always_inline]] inline void switch_execution(M* m, const departure& from, const destination& to) noexcept {
+/// Leaves `from` for `to`; returns when somebody switches back, perhaps on another thread: gives the M there.
+[[gnu::always_inline]] inline M* switch_execution(M* m, const departure& from, const destination& to) noexcept {
   m->left_sp = from.sp;
   m->left = from.left;
   *from.eh = *m->eh;
@@ -86,8 +86,10 @@ struct destination {
     if (__sanitizer_start_switch_fiber != nullptr) __sanitizer_start_switch_fiber(&self->fake_stack, to.view->bottom, to.view->size);
     if (__tsan_switch_to_fiber != nullptr) __tsan_switch_to_fiber(to.view->tsan_fiber, 0);
   }
-  const auto back = boost::context::detail::jump_fcontext(to.sp, nullptr);
-  arrive(back.fctx, self);
+  const auto back = boost::context::detail::jump_fcontext(to.sp, m);
+  M* const here = static_cast<M*>(back.data);
+  arrive(back.fctx, here, self);
+  return here;
 }
 
 }  // namespace weft::inline v0::rt

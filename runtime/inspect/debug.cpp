@@ -61,7 +61,7 @@ counters stats() noexcept {
   sum.stack_bytes_reserved = stacks.reserved;
   sum.stack_bytes_committed = stacks.committed;
   sum.guards = stacks.mode == guard_mode::install ? guard_kind::install : guard_kind::protect;
-  sum.membarrier = !parkers_must_fence;
+  sum.membarrier = !parkers_must_fence.load(std::memory_order_relaxed);
   return sum;
 }
 

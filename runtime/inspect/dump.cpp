@@ -10,6 +10,7 @@
 #include <new>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "runtime/fiber/overflow.hpp"
@@ -71,7 +72,10 @@ bool belongs_to_runtime(std::string_view function) noexcept {
   const std::string_view head = function.substr(0, function.find_first_of("(<"));
   const std::size_t space = head.rfind(' ');
   const std::string_view qualified = space != std::string_view::npos ? head.substr(space + 1) : head;
-  return qualified.starts_with("weft::rt::") || qualified.starts_with("weft::detail::");
+  if (qualified.starts_with("weft::rt::")) return true;
+  // Templates of that namespace have the user's code in them, inlined.
+  const bool is_template = head.size() < function.size() && function[head.size()] == '<';
+  return qualified.starts_with("weft::detail::") && !is_template;
 }
 
 bool throws(std::string_view function) noexcept {
@@ -127,8 +131,11 @@ struct group {
   fiber_view first;
   const G* g;
   std::vector<std::string> headers;  // of the first so many
-  std::vector<std::uint64_t> ids;    // of all
+  std::vector<std::uint64_t> ids;    // of all, in order
 };
+
+// The innermost frame of a fiber that is off its CPU is the scheduler's, and a matter of where it went from there.
+constexpr unsigned own_frame = 1;
 
 std::uint64_t key_of(const fiber_view& fiber) noexcept {
   std::uint64_t hash = 0xcbf29ce484222325;
@@ -137,12 +144,16 @@ std::uint64_t key_of(const fiber_view& fiber) noexcept {
   mix(static_cast<std::uint64_t>(fiber.reason));
   mix(reinterpret_cast<std::uintptr_t>(fiber.spawn_site));
   mix(fiber.frames.left_out());
-  for (unsigned i = 0; i < fiber.frames.size(); ++i) mix(fiber.frames[i]);
+  for (unsigned i = own_frame; i < fiber.frames.size(); ++i) mix(fiber.frames[i]);
   return hash;
 }
 
 bool alike(const fiber_view& a, const fiber_view& b) noexcept {
-  return a.state == b.state && a.reason == b.reason && a.spawn_site == b.spawn_site && a.frames == b.frames;
+  if (a.state != b.state || a.reason != b.reason || a.spawn_site != b.spawn_site) return false;
+  if (a.frames.size() != b.frames.size() || a.frames.left_out() != b.frames.left_out()) return false;
+  for (unsigned i = own_frame; i < a.frames.size(); ++i)
+    if (a.frames[i] != b.frames[i]) return false;
+  return true;
 }
 
 void print_ids(std::FILE* out, const std::vector<std::uint64_t>& ids, std::size_t from) {
@@ -180,16 +191,8 @@ class fiber_census {
     groups_.push_back({view_, &g, {header_of(view_, now_)}, {view_.id}});
   }
 
-  void print() {
-    std::vector<std::size_t> order(groups_.size());
-    for (std::size_t i = 0; i < order.size(); ++i) {
-      order[i] = i;
-      std::vector<std::uint64_t>& ids = groups_[i].ids;
-      if (ids.size() > headers_a_group) std::sort(ids.begin() + headers_a_group, ids.end());
-    }
-    std::sort(order.begin(), order.end(), [this](std::size_t a, std::size_t b) { return groups_[a].first.id < groups_[b].first.id; });
-    for (const std::size_t i : order) {
-      const group& same = groups_[i];
+  void print() const {
+    for (const group& same : groups_) {
       for (const std::string& header : same.headers) std::fprintf(out_, "%s:\n", header.c_str());
       if (same.ids.size() > same.headers.size()) print_ids(out_, same.ids, same.headers.size());
       if (same.ids.size() > 1) std::fprintf(out_, "  (%zu fibers with this stack)\n", same.ids.size());
@@ -221,8 +224,13 @@ void print_waiting_threads(std::FILE* out) noexcept {
 }
 
 void dump_all(std::FILE* out, const caller& self) {
+  std::vector<std::pair<std::uint64_t, const G*>> by_id;
+  for_each_g([&](const G& g) {
+    if (const std::uint64_t id = g.id.load(std::memory_order_relaxed); id != 0) by_id.emplace_back(id, &g);
+  });
+  std::sort(by_id.begin(), by_id.end());
   fiber_census census(out, self);
-  for_each_g([&](const G& g) { census.add(g); });
+  for (const auto& [id, g] : by_id) census.add(*g);
   census.print();
   print_waiting_threads(out);
   const int procs = sched.procs.load(std::memory_order_acquire);
@@ -230,7 +238,7 @@ void dump_all(std::FILE* out, const caller& self) {
     std::fputs("weft: no runtime runs\n", out);
     return;
   }
-  std::fprintf(out, "weft: %zu fibers, maxprocs %d\n", census.fibers(), procs);
+  std::fprintf(out, "weft: %zu %s, maxprocs %d\n", census.fibers(), census.fibers() == 1 ? "fiber" : "fibers", procs);
   if (!overflow_handler_installed())
     std::fputs("weft: another handler of SIGSEGV has taken the place of weft's: a stack overflow will not be named\n", out);
 }

@@ -14,6 +14,8 @@
 
 #include "runtime/inspect/dump.hpp"
 #include "runtime/inspect/symbols.hpp"
+#include "runtime/sched/scheduler.hpp"
+#include "runtime/scope/cancel.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -85,10 +87,15 @@ void fatal_terminate() noexcept {
   try {
     const std::exception_ptr error = std::current_exception();
     const std::string who = describe_caller();
-    if (error == nullptr)
-      say("std::terminate was called in " + who);
-    else if (is_cancelled(error))
+    // A noexcept function with clean-ups of its own calls terminate before the exception counts as caught, and its type cannot be had.
+    const bool in_flight = error == nullptr && std::uncaught_exceptions() > 0;
+    const G* const self = current_fiber();
+    if (error != nullptr ? is_cancelled(error) : in_flight && self != nullptr && cancel_pending(self))
       say("weft::cancelled left a noexcept function (a destructor that waits?): wrap it in weft::shield");
+    else if (in_flight)
+      say("an exception left a noexcept function in " + who);
+    else if (error == nullptr)
+      say("std::terminate was called in " + who);
     else
       say("uncaught exception in " + who + ": " + what_of(error));
   } catch (const std::bad_alloc&) {

@@ -58,10 +58,10 @@ struct witness {
 
 void set_state(const G& g, const witness& seen, fiber_view& out) noexcept {
   out.reason = g.reason.load(std::memory_order_relaxed);
-  if (seen.on_cpu)
-    out.state = fiber_state::running;
-  else if (seen.stk == nullptr)
+  if (seen.stk == nullptr)  // asked first: `on_cpu` may be left from the G's former life
     out.state = fiber_state::unstarted;
+  else if (seen.on_cpu)
+    out.state = fiber_state::running;
   else if (out.reason == wait_reason::none || wait_word<std_atomics>::is_claimed(seen.wait))
     out.state = fiber_state::runnable;
   else

@@ -34,13 +34,6 @@ class frame_list {
   /// How many are missing before the frame `kept_at_each_end`.
   unsigned left_out() const noexcept { return left_out_; }
 
-  friend bool operator==(const frame_list& a, const frame_list& b) noexcept {
-    if (a.count_ != b.count_ || a.left_out_ != b.left_out_) return false;
-    for (unsigned i = 0; i < a.count_; ++i)
-      if (a.pcs_[i] != b.pcs_[i]) return false;
-    return true;
-  }
-
  private:
   unsigned count_ = 0;
   unsigned left_out_ = 0;

@@ -35,6 +35,10 @@ void on_quit(int) {
     wake_monitor();
   } else {  // a child that has not called exec has no monitor: there the signal does what it always does
     signal(SIGQUIT, SIG_DFL);
+    sigset_t quit;
+    sigemptyset(&quit);
+    sigaddset(&quit, SIGQUIT);
+    pthread_sigmask(SIG_UNBLOCK, &quit, nullptr);
     raise(SIGQUIT);
   }
   errno = interrupted_errno;

@@ -186,7 +186,9 @@ bool is_in_c_library(std::uintptr_t pc) noexcept {
   Dl_info info{};
   if (dladdr(reinterpret_cast<void*>(pc), &info) == 0 || info.dli_fname == nullptr) return false;
   const std::string_view name = file_name(info.dli_fname);
-  return name.starts_with("libc.so") || name.starts_with("libpthread") || name.starts_with("ld-linux");
+  for (const std::string_view library : {"libc.so", "libpthread.so", "ld-linux", "libasan.so", "libtsan.so"})
+    if (name.starts_with(library)) return true;
+  return false;
 }
 
 }  // namespace weft::inline v0::rt

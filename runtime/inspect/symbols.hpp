@@ -23,7 +23,7 @@ code_name name_return_address(std::uintptr_t pc);
 
 /// Whether `pc` lies in the code of a loaded module.
 bool is_code(std::uintptr_t pc) noexcept;
-/// Whether the module that holds `pc` is the C library or the loader.
+/// Whether the module that holds `pc` is the C library, the loader, or a sanitizer that stands before them.
 bool is_in_c_library(std::uintptr_t pc) noexcept;
 
 /// "weft::cancelled" for the name in a type_info. Throws std::bad_alloc.

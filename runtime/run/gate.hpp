@@ -26,6 +26,8 @@ class gate {
     word_.fetch_or(closed, std::memory_order_relaxed);
     while (word_.load(std::memory_order_acquire) != closed) sched_yield();
   }
+  /// In the child of a fork, where those who were inside do not exist.
+  void shut() noexcept { word_.store(closed, std::memory_order_relaxed); }
 
  private:
   static constexpr std::uint32_t closed = 1, one = 2;

@@ -28,6 +28,7 @@
 #include "runtime/inspect/dump.hpp"
 #include "runtime/inspect/inspection.hpp"
 #include "runtime/inspect/schedtrace.hpp"
+#include "runtime/run/fork.hpp"
 #include "runtime/run/gate.hpp"
 #include "runtime/run/width.hpp"
 #include "runtime/sched/find_work.hpp"
@@ -187,10 +188,14 @@ namespace detail {
 using namespace rt;
 
 void run_main(const options& how, callable_ref f) {
-  if (taken.exchange(true, std::memory_order_acquire))
-    throw std::logic_error("weft::run: a runtime runs already in this process; there is one at a time");
+  if (taken.exchange(true, std::memory_order_acquire)) {
+    throw std::logic_error(forked_away.load(std::memory_order_relaxed)
+                               ? forked_away_sentence
+                               : "weft::run: a runtime runs already in this process; there is one at a time");
+  }
   reset_at_the_end at_the_end;
   const resolved_options settled = resolve(how);
+  watch_forks();
   init_membarrier();
   probe_sanitizer_hooks();
   init_stacks(settled.stack_size);
@@ -209,6 +214,7 @@ void run_main(const options& how, callable_ref f) {
   sched.fiber_limit = settled.max_fibers == 0 ? guards : guards == 0 ? settled.max_fibers : std::min(guards, settled.max_fibers);
   schedtrace_configure(settled.debug);
   begin_inspection(settled);
+  sched.coarse_now.store(steady_now(), std::memory_order_relaxed);
   set_width(settled.maxprocs);
   next_width_check = 0;
   follow_machine.store(settled.maxprocs_follows_machine, std::memory_order_relaxed);

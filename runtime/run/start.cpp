@@ -15,6 +15,7 @@
 #include <string>
 
 #include "runtime/config/options.hpp"
+#include "runtime/run/fork.hpp"
 #include "runtime/run/gate.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/scheduler.hpp"
@@ -46,7 +47,11 @@ using namespace rt;
 
 [[gnu::noinline]] seed prepare_fiber(std::size_t size, std::size_t alignment, const attrs* how) {
   const bool foreign = current_fiber() == nullptr;
-  if (foreign && !start_gate.enter()) throw std::logic_error("weft: no runtime runs: go and spawn need one (weft::run), also from plain threads");
+  if (foreign && !start_gate.enter()) {
+    throw std::logic_error(forked_away.load(std::memory_order_relaxed)
+                               ? forked_away_sentence
+                               : "weft: no runtime runs: go and spawn need one (weft::run), also from plain threads");
+  }
   G* g = nullptr;
   try {
     std::size_t stack_kib = 0;

@@ -175,8 +175,9 @@ G* look(M* m) noexcept {
   run_timers(m, p->timers);
   if (p->tick % P::global_tick == 0) {
     run_retired_timers(m);
-    // Fibers that only yield, or wake each other through an empty runnext, wake nobody: this is where idle Ps hear of them.
-    if (sched.idle.idle_ps() != 0 && !p->queue.empty()) {
+    // Fibers that only yield, or wake each other through an empty runnext, wake nobody: this is where idle Ps hear of them. Of one beyond
+    // the one that is taken next, that is: whoever comes for a pair that hands things to and fro finds nothing.
+    if (sched.idle.idle_ps() != 0 && p->queue.size() > 1) {
       std_atomics::fence_seq_cst();
       wake_if_wanted();
     }

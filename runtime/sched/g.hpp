@@ -81,6 +81,7 @@ struct alignas(64) G {
   const void* spawn_site = nullptr;
   std::atomic<wait_reason> reason{wait_reason::none};
   std::atomic<bool> base_cancelled{false};   ///< the fiber as a whole is cancelled; written under `scope_lock`, or before it starts
+  std::uint16_t slab_index = 0;              ///< its place in its chunk, for good
   std::uint32_t stack_size = 0;              ///< asked for, in KiB; 0: the default
 
   // line 3

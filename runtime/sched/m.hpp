@@ -44,6 +44,7 @@ struct alignas(128) M {
   G* left = nullptr;                ///< the fiber whose `on_cpu` it clears
   commit_fn hook = nullptr;
   void* hook_arg = nullptr;
+  G* yielding = nullptr;            ///< whom the hook of `yield` puts back
   G* locked = nullptr;              ///< the fiber pinned to this M, which then runs nothing else
   G* pending = nullptr;             ///< picked on a fiber's stack, but only the M's loop can start it
   std::atomic<G*> due{nullptr};     ///< the pinned fiber, from whoever has picked it; with a P in `next_p`
@@ -77,9 +78,18 @@ struct alignas(128) M {
   std::atomic<bool> alive{false};
 };
 
-/// The calling thread's M, or null on a plain thread. Not inlined, and opaque to the optimiser: a compiler that saw the thread_local
-/// would keep its address across a switch to another thread.
+/// The calling thread's M, or null on a plain thread. Opaque to the optimiser: a compiler that saw the thread_local would keep its
+/// address across a switch to another thread. Hence assembly where we have it (what linkers know as initial-exec, and shorten in a
+/// program), and elsewhere a call.
+#if defined(__x86_64__)
+[[gnu::always_inline]] inline M* current_m() noexcept {
+  M* m;
+  asm volatile("movq weft_v0_this_m@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(m) : : "memory");
+  return m;
+}
+#else
 [[gnu::noinline]] M* current_m() noexcept;
+#endif
 void set_current_m(M* m) noexcept;
 
 /// Whether an entry may be the one at which an M gives its P away because its slice is over. That may start a thread, so it is for calls
@@ -95,6 +105,11 @@ inline M* enter(at_entry how = at_entry::keep_p) noexcept {
   if (m != nullptr && m->section.enter()) [[unlikely]]
     enter_slow(m, how);
   return m;
+}
+/// The same for who knows the thread's M.
+inline void enter(M* m) noexcept {
+  if (m->section.enter()) [[unlikely]]
+    enter_slow(m, at_entry::keep_p);
 }
 inline void leave(M* m) noexcept { m->section.leave(); }
 

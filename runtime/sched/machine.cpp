@@ -27,10 +27,12 @@ namespace weft::inline v0::rt {
 
 constinit scheduler sched;
 
+// Under this name `current_m` finds it; `used`, since a link-time optimiser does not see that.
+[[gnu::used, gnu::visibility("hidden"), gnu::tls_model("initial-exec")]] thread_local constinit M* this_m asm("weft_v0_this_m") = nullptr;
+
 namespace {
 
 constexpr nanoseconds_t idle_thread_timeout = 10'000'000'000;
-thread_local M* this_m = nullptr;
 
 // The address of libstdc++'s per-thread exception state, kept in the M: the function is declared const, so a compiler may keep an
 // old thread's answer across a switch.
@@ -69,11 +71,13 @@ bool spawn_thread(M* m) noexcept {
 
 }  // namespace
 
+#if !defined(__x86_64__)
 [[gnu::noinline]] M* current_m() noexcept {
   M* m = this_m;
   asm volatile("" : "+r"(m)::"memory");  // keeps the compiler from finding this pure, and from caching it across a switch
   return m;
 }
+#endif
 
 [[gnu::noinline]] void set_current_m(M* m) noexcept {
   this_m = m;
@@ -206,12 +210,23 @@ void wake_one() noexcept {
 }
 
 void shelve_p(P* p, bool searching) noexcept {
+  M* m = nullptr;
+  bool from_poller = false;
   {
     detail::spin_guard guard(sched.lock);
-    put_idle_p(p, searching);
-    sched.missed_wake = true;
+    // Somebody may have lain down since the caller looked: he has not seen the work, and would not see the flag either.
+    M* const polling = sched.polling_m;
+    m = take_sleeper(p, searching);
+    from_poller = m == polling;
+    if (m == nullptr) {
+      put_idle_p(p, searching);
+      sched.missed_wake = true;
+    }
   }
-  nudge_sleeper();
+  if (m != nullptr)
+    get_up(m, from_poller);
+  else
+    nudge_sleeper();
 }
 
 // Takes a sleeper that nobody has woken off the list; false: somebody has.
@@ -227,6 +242,7 @@ static bool leave_bed(M* m) noexcept {
 }
 
 bool hand_off(P* p) noexcept {
+  p->m.store(nullptr, std::memory_order_relaxed);  // else the monitor sees it at the giver until the taker is up
   return give_to_sleeper(p, false) || start_machine(p, false);
 }
 
@@ -253,7 +269,9 @@ void own(M* m, P* p) noexcept {
 
 void note_busy() noexcept {
   std_atomics::fence_seq_cst();  // pairs with the fence in monitor::sleep_deeply: it sees the P taken, or we see it asleep
-  if (sched.monitor_sleeps.load(std::memory_order_relaxed) != 0) wake_monitor();
+  if (sched.monitor_sleeps.load(std::memory_order_relaxed) == 0) return;
+  sched.coarse_now.store(steady_now(), std::memory_order_relaxed);  // it stood still meanwhile, and whoever parks next notes it
+  wake_monitor();
 }
 
 // A request stands: the monitor has taken the P, is about to, or wants it given to somebody else.

@@ -10,14 +10,15 @@
 
 namespace weft::inline v0::rt {
 
-extern bool parkers_must_fence;  ///< set once, before the first M; true without membarrier
+/// True without membarrier. Relaxed: each run() stores the same answer, before its first M; a plain thread may wait meanwhile.
+extern std::atomic<bool> parkers_must_fence;
 
 void init_membarrier() noexcept;
 void fence_all_threads() noexcept;
 
 /// Between arming a wait and looking at the cancel flag. Pairs with fence_all_threads between flag and claim.
 inline void order_arm_before_look() noexcept {
-  if (parkers_must_fence) [[unlikely]]
+  if (parkers_must_fence.load(std::memory_order_relaxed)) [[unlikely]]
     std_atomics::fence_seq_cst();
   else
     std_atomics::compiler_barrier();

@@ -42,7 +42,7 @@ constexpr nanoseconds_t millisecond = 1'000'000;
 constexpr nanoseconds_t quickest = 20 * microsecond;
 constexpr nanoseconds_t slowest_busy = 160 * microsecond;
 constexpr nanoseconds_t slowest_alone = 10 * millisecond;
-constexpr nanoseconds_t nap = 300 * microsecond;
+constexpr nanoseconds_t nap = 500 * microsecond;
 constexpr nanoseconds_t blocked_after = 50 * microsecond;
 constexpr nanoseconds_t burning_after = 10 * millisecond;
 constexpr nanoseconds_t tidy_every = 500 * millisecond;
@@ -208,6 +208,9 @@ class monitor {
   }
 
   void add(P* p, M* m, std::uint64_t section, bool burning) noexcept {
+    // An M that changes its P while we look shows up at both; its lost_lock is to be taken once.
+    for (unsigned i = 0; i < count_; ++i)
+      if (candidates_[i].m == m) return;
     if (count_ < max_candidates) candidates_[count_++] = {p, m, section, burning};
   }
 

@@ -37,7 +37,7 @@ struct alignas(64) P {
   /// other shares one slice, and the slice ends.
   static constexpr std::uint32_t slice_picks = 256;
   /// Free Gs kept; past it half goes to the shared list.
-  static constexpr unsigned max_free = 256;
+  static constexpr unsigned max_free = 1024;
 
   run_queue<G> queue;
 

@@ -20,13 +20,15 @@
 
 namespace weft::inline v0::rt {
 
-G* pick_local(P* p) noexcept {
+namespace {
+
+// False: the turn of the M's loop.
+[[gnu::always_inline]] inline bool count_pick(P* p) noexcept {
   p->monitor_tick.store(++p->tick, std::memory_order_relaxed);  // for the monitor, which wants to see it move
-  if (p->tick % P::global_tick == 0) return nullptr;
-  return pick_own(p);
+  return p->tick % P::global_tick != 0;
 }
 
-G* pick_own(P* p) noexcept {
+[[gnu::always_inline]] inline G* pick(P* p) noexcept {
   if (G* next = p->queue.get_next()) {
     if (++p->next_in_a_row < P::slice_picks) return next;
     p->next_in_a_row = 0;
@@ -40,9 +42,8 @@ G* pick_own(P* p) noexcept {
   return p->queue.get();
 }
 
-bool enter_directly(M* m, G* next) noexcept {
-  if (next->pinned != nullptr) return false;
-  if (next->stk != nullptr) return true;
+// Gives a fiber that has not started a pooled stack.
+[[gnu::noinline]] bool give_stack(M* m, G* next) noexcept {
   if (next->stack_size != 0) return false;
   stack* s = m->p->stacks.get();
   if (s == nullptr || s->runner == nullptr) {
@@ -55,8 +56,13 @@ bool enter_directly(M* m, G* next) noexcept {
   return true;
 }
 
+// Makes sure that `next` has a context to jump to. False: only the M's loop can start it (nothing was changed).
+[[gnu::always_inline]] inline bool enter_directly(M* m, G* next) noexcept {
+  return next->pinned == nullptr && (next->stk != nullptr || give_stack(m, next));
+}
+
 // Leaves the running execution for `next`, or for the M's loop if there is none or it cannot be entered from here.
-[[gnu::always_inline]] static inline void leave_cpu(M* m, G* next, const departure& from, commit_fn commit, void* arg) noexcept {
+[[gnu::always_inline]] inline M* leave_cpu(M* m, G* next, const departure& from, commit_fn commit, void* arg) noexcept {
   m->hook = commit;
   m->hook_arg = arg;
   if (next != nullptr && !enter_directly(m, next)) {
@@ -66,15 +72,20 @@ bool enter_directly(M* m, G* next) noexcept {
   m->cur = next;
   if (next != nullptr) {
     next->on_cpu.store(true, std::memory_order_relaxed);  // only whoever runs it writes it before it is left again
-    switch_execution(m, from, {next->sp, next->eh, next->stk->view});
-  } else {
-    switch_execution(m, from, {m->loop_sp, m->loop_eh, &m->loop_view});
+    return switch_execution(m, from, {next->sp, next->eh, next->stk->view});
   }
+  return switch_execution(m, from, {m->loop_sp, m->loop_eh, &m->loop_view});
 }
 
-[[gnu::noinline]] void leave_runner(M* m, stack* s, G* next, commit_fn commit, void* arg) noexcept {
+}  // namespace
+
+G* pick_local(P* p) noexcept { return count_pick(p) ? pick(p) : nullptr; }
+
+G* pick_own(P* p) noexcept { return pick(p); }
+
+[[gnu::noinline]] M* leave_runner(M* m, stack* s, G* next, commit_fn commit, void* arg) noexcept {
   eh_globals nothing;
-  leave_cpu(m, next, {&s->runner, &nothing, s->view, nullptr}, commit, arg);
+  return leave_cpu(m, next, {&s->runner, &nothing, s->view, nullptr}, commit, arg);
 }
 
 [[gnu::noinline]] static void park_fiber(M* m, wait_reason why, commit_fn commit, void* arg) noexcept {
@@ -85,9 +96,10 @@ bool enter_directly(M* m, G* next) noexcept {
   if (g->urgent) m->burns_without_p.store(false, std::memory_order_relaxed);  // it parks: no burner any more
   if (m->p != nullptr) m->p->parks.add();
   m->slice_over.store(false, std::memory_order_relaxed);  // the slice ends here anyway
-  leave_cpu(m, m->p != nullptr && m->locked == nullptr ? pick_local(m->p) : nullptr, {&g->sp, &g->eh, g->stk->view, g}, commit, arg);
+  G* const next = m->p != nullptr && m->locked == nullptr && count_pick(m->p) ? pick(m->p) : nullptr;
+  M* const here = leave_cpu(m, next, {&g->sp, &g->eh, g->stk->view, g}, commit, arg);
   g->reason.store(wait_reason::none, std::memory_order_relaxed);
-  leave(current_m());
+  leave(here);
 }
 
 static void park_thread(G* g, wait_reason why, commit_fn commit, void* arg) noexcept {
@@ -115,8 +127,14 @@ void park(wait_reason why, commit_fn commit, void* arg) noexcept {
     park_thread(current_g(), why, commit, arg);
     return;
   }
-  enter();
+  enter(m);
   park_fiber(m, why, commit, arg);
+}
+
+// A commit hook: it runs on the thread that was left, so its M is the yielding fiber's.
+static void put_yielding(void* arg) noexcept {
+  M* m = static_cast<M*>(arg);
+  m->p->queue.put(m->yielding);
 }
 
 [[gnu::noinline]] static void yield_fiber(M* m) noexcept {
@@ -125,21 +143,22 @@ void park(wait_reason why, commit_fn commit, void* arg) noexcept {
   m->slice_over.store(false, std::memory_order_relaxed);
   if (p == nullptr) {
     g->urgent = true;
-    leave_cpu(m, nullptr, {&g->sp, &g->eh, g->stk->view, g},
-              [](void* self) noexcept { push_global(static_cast<G*>(self)); }, g);
-    leave(current_m());
+    leave(leave_cpu(m, nullptr, {&g->sp, &g->eh, g->stk->view, g},
+                    [](void* self) noexcept { push_global(static_cast<G*>(self)); }, g));
     return;
   }
-  if (p->queue.empty() && (p->tick + 1) % P::global_tick != 0) {
-    // Nobody to yield to, but it counts: a loop of yields must still see timers, the global queue and the poller.
-    p->monitor_tick.store(++p->tick, std::memory_order_relaxed);
-    leave(m);
-    return;
+  G* next = nullptr;
+  if (count_pick(p)) {  // every time: a loop of yields must still see timers, the global queue and the poller
+    next = m->locked == nullptr ? pick(p) : nullptr;
+    if (next == nullptr && p->queue.empty()) {  // nobody to yield to
+      leave(m);
+      return;
+    }
   }
-  make_room(p);  // so that the hook's put cannot fail: thieves only take
-  leave_cpu(m, m->locked == nullptr ? pick_local(p) : nullptr, {&g->sp, &g->eh, g->stk->view, g},
-            [](void* self) noexcept { current_m()->p->queue.put(static_cast<G*>(self)); }, g);
-  leave(current_m());
+  if (p->queue.size() >= run_queue<G>::capacity) [[unlikely]]
+    make_room(p);  // so that the hook's put cannot fail: thieves only take
+  m->yielding = g;
+  leave(leave_cpu(m, next, {&g->sp, &g->eh, g->stk->view, g}, put_yielding, m));
 }
 
 void yield_now() noexcept {
@@ -148,18 +167,8 @@ void yield_now() noexcept {
     sched_yield();
     return;
   }
-  enter();
+  enter(m);
   yield_fiber(m);
-}
-
-G* current_fiber() noexcept {
-  M* m = current_m();
-  return m != nullptr ? m->cur : nullptr;
-}
-
-G* current_g() noexcept {
-  M* m = current_m();
-  return m != nullptr && m->cur != nullptr && m->in_blocking == 0 ? m->cur : thread_g();
 }
 
 }  // namespace weft::inline v0::rt

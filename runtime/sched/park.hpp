@@ -11,9 +11,8 @@ namespace weft::inline v0::rt {
 G* pick_local(P* p) noexcept;
 /// The same without counting: runnext within its slice, then the ring.
 G* pick_own(P* p) noexcept;
-/// Makes sure that `next` has a context to jump to. False: only the M's loop can start it (nothing was changed).
-bool enter_directly(M* m, G* next) noexcept;
-/// Leaves the runner of `s`, whose fiber has ended, for `next` (null: the M's loop); returns when the stack is given to another fiber.
-void leave_runner(M* m, stack* s, G* next, commit_fn commit, void* arg) noexcept;
+/// Leaves the runner of `s`, whose fiber has ended, for `next` (null: the M's loop); returns when the stack is given to another fiber,
+/// with the M that it then runs on.
+M* leave_runner(M* m, stack* s, G* next, commit_fn commit, void* arg) noexcept;
 
 }  // namespace weft::inline v0::rt

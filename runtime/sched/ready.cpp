@@ -56,7 +56,7 @@ namespace {
 /// fiber may be the one that ends it.
 class foreign_waker {
  public:
-  foreign_waker() noexcept : foreign_(current_m() == nullptr) {
+  explicit foreign_waker(const M* m) noexcept : foreign_(m == nullptr) {
     if (foreign_) sched.foreign_wakers.fetch_add(1, std::memory_order_relaxed);  // published by the push that follows
   }
   ~foreign_waker() {
@@ -91,7 +91,7 @@ void wake(G* g) noexcept {
     return;
   }
   wait_until_off_cpu(g);
-  foreign_waker passing;
+  foreign_waker passing(current_m());
   inside_runtime here(serve_slice);
   ready_one(here.m(), g, false);
 }
@@ -112,6 +112,7 @@ static void ready_batch(M* m, g_list batch) noexcept {
       continue;
     }
     wait_until_off_cpu(g);
+    __builtin_prefetch(g->sp);  // in a batch there is time until it runs, and its stack is the page that is not in the TLB
     if (p == nullptr || g->urgent || g->pinned != nullptr || sched.migrate_on_wake || far.head != nullptr || !p->queue.put(g))
       far.push_back(g);
     else
@@ -133,7 +134,7 @@ void wake_all(g_list batch) noexcept {
     wake(batch.head);
     return;
   }
-  foreign_waker passing;
+  foreign_waker passing(current_m());
   inside_runtime here(serve_slice);
   ready_batch(here.m(), batch);
 }

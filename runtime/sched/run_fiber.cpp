@@ -8,6 +8,7 @@
 
 #include "runtime/fiber/context.hpp"
 #include "runtime/fiber/stack.hpp"
+#include "runtime/inspect/fatal.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/park.hpp"
 #include "runtime/sched/scheduler.hpp"
@@ -20,19 +21,22 @@ static void pool_stack(void* arg) noexcept {
 }
 
 // The bottom frame. Unwinders, perf and gdb stop here: the caller is Boost.Context's trampoline, which has no frame information.
-[[gnu::noinline]] static void runner(boost::context::detail::transfer_t from) noexcept {
+// Not noexcept, as little as what it calls: see run_detached.
+[[gnu::noinline]] static void runner(boost::context::detail::transfer_t from) {
 #if defined(__x86_64__)
   asm volatile(".cfi_undefined rip");
 #elif defined(__aarch64__)
   asm volatile(".cfi_undefined x30");
 #endif
-  arrive(from.fctx, current_m()->cur->stk->view);
+  M* m = static_cast<M*>(from.data);
+  arrive(from.fctx, m, m->cur->stk->view);
   for (;;) {
-    M* m = current_m();
     stack* const s = m->cur->stk;
     leave(m);
     run_body(m->cur);
     m = enter();  // on whatever thread the fiber has ended
+    if (m == nullptr) [[unlikely]]
+      fatal("weft: the child of a fork returned from the fiber that it was forked in, which exists in its parent only; call exec or _exit");
     free_g(m, m->cur);
     order_arm_before_look();  // the count of ends before the look; pairs with the fences in cancel_everybody
     if (sched.closing.load(std::memory_order_relaxed)) [[unlikely]]
@@ -47,7 +51,7 @@ static void pool_stack(void* arg) noexcept {
       m->cur = next;
       continue;
     }
-    leave_runner(m, s, next, pool_stack, s);
+    m = leave_runner(m, s, next, pool_stack, s);
   }
 }
 

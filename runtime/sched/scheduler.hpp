@@ -24,6 +24,7 @@
 #include "runtime/sched/m.hpp"
 #include "runtime/sched/p.hpp"
 #include "runtime/sched/poller.hpp"
+#include "runtime/sched/thread_g.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -100,9 +101,15 @@ void park(wait_reason why, commit_fn commit, void* arg) noexcept;
 void yield_now() noexcept;
 
 /// The calling fiber; on a plain thread its stand-in, which is made on first use and never freed.
-G* current_g() noexcept;
+inline G* current_g() noexcept {
+  const M* m = current_m();
+  return m != nullptr && m->cur != nullptr && m->in_blocking == 0 ? m->cur : thread_g();
+}
 /// The calling fiber, or null on a plain thread and in an M's own loop.
-G* current_fiber() noexcept;
+inline G* current_fiber() noexcept {
+  const M* m = current_m();
+  return m != nullptr ? m->cur : nullptr;
+}
 
 // --- find_work.cpp, machine.cpp ----------------------------------------------------------------------------------------------
 
@@ -139,7 +146,7 @@ std::int64_t live_fibers() noexcept;
 
 /// What the upper floors do when a fiber's body has ended: tell its joiner, its scope.
 /// Defined with them (runtime/scope/body.cpp); clears the G's id where a canceller may still hold it.
-void run_body(G* g) noexcept;
+void run_body(G* g);
 /// While the runtime closes: a fiber is gone and no longer counted. Inside the bracket. Defined with the end of run().
 void fiber_gone(M* m) noexcept;
 

@@ -40,6 +40,7 @@ G* pop_shared(unsigned want, unsigned& got) noexcept {
   while (got < want && filling != nullptr && filling->used.load(std::memory_order_relaxed) < g_chunk::capacity) {
     const unsigned n = filling->used.load(std::memory_order_relaxed);
     G* g = new (&filling->storage[n * sizeof(G)]) G;
+    g->slab_index = static_cast<std::uint16_t>(n);
     filling->used.store(n + 1, std::memory_order_release);  // pairs with the acquire in for_each_g
     g->link = list;
     list = g;

@@ -17,16 +17,16 @@ static void free_closure(G* g) noexcept {
   g->closure = nullptr;
 }
 
-// Nobody will ever ask for its error, so nothing but `cancelled` is caught: the search for a handler ends at this noexcept and
-// std::terminate runs with the fiber's stack still as it was at the throw.
-static void run_detached(G* g) noexcept {
+// Nobody will ever ask for its error, so nothing but `cancelled` is caught, and no function from here to the bottom frame is noexcept:
+// the search for a handler ends in vain, so nothing is unwound, and std::terminate runs with the stack as it was at the throw.
+static void run_detached(G* g) {
   try {
     g->entry(g->closure);
   } catch (const cancelled&) {
   }
 }
 
-void run_body(G* g) noexcept {
+void run_body(G* g) {
   if (g->ended == nullptr && g->home == nullptr) {
     run_detached(g);
     free_closure(g);

@@ -7,14 +7,20 @@
 
 #include <weft/detail/cancel_frame.hpp>
 
-#include "runtime/sched/g.hpp"
+#include "runtime/sched/m.hpp"
 
 namespace weft::inline v0::rt {
 
+/// std::uncaught_exceptions(), without the call where the M knows the thread's exception state.
+inline unsigned uncaught_exceptions() noexcept {
+  const M* m = current_m();
+  return m != nullptr ? m->eh->uncaught : static_cast<unsigned>(std::uncaught_exceptions());
+}
+
 /// While an exception unwinds through the innermost scope, waits (in destructors, then) are shielded by themselves. The fiber itself.
 inline bool shielded_by_unwinding(const G* g) noexcept {
-  const int entered_with = g->frames != nullptr ? g->frames->uncaught : 0;
-  return std::uncaught_exceptions() > entered_with;
+  const unsigned entered_with = g->frames != nullptr ? static_cast<unsigned>(g->frames->uncaught) : 0;
+  return uncaught_exceptions() > entered_with;
 }
 
 /// The fiber itself. One load unless it is cancelled.

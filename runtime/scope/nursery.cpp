@@ -8,8 +8,9 @@
 //  3. Whoever waits for room is handed it: a leaving child counts the next one in on its behalf, so nobody overtakes.
 // Lock order: see cancel.hpp.
 #include <weft/detail/nursery.hpp>
+#include <weft/scope.hpp>
 
-#include <stdexcept>
+#include <mutex>
 
 #include "runtime/inspect/fatal.hpp"
 #include "runtime/scope/cancel.hpp"
@@ -112,7 +113,7 @@ void nursery_access::leave(nursery& n, G* g, std::exception_ptr error) noexcept 
   if (error != nullptr) {
     if (n.on_error_) {
       std::lock_guard one_at_a_time(n.handler_lock_);
-      n.on_error_(error);
+      run_shielded([&] { n.on_error_(error); });  // a wait in the handler must not throw out of here
     }
     bool first = false;
     {
@@ -158,13 +159,17 @@ void nursery::join() {
   check_cancelled(current_g());
   wait_for_children(true);
   std::exception_ptr error;
+  bool ended_early = false;
   {
     spin_guard guard(lock_);
     if (first_error_ != nullptr && !error_taken_ && (first_failed_ == nullptr || !completion_access::taken(*first_failed_)))
       error = first_error_;
     error_taken_ = true;
+    ended_early = cancelled_;
   }
   if (error != nullptr) std::rethrow_exception(error);
+  // A cancellation from outside may end the children, and so the wait, before it claims the wait. Silence would then say "all done".
+  if (ended_early) check_cancelled(current_g());
 }
 
 void nursery::cancel() noexcept { cancel_nursery(*this); }

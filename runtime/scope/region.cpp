@@ -136,13 +136,20 @@ void cancel_scope::cancel() noexcept {
   // A fiber that is not parked may leave as soon as it is marked, and take this object with it: what is claimed in the second step is
   // known by fiber and id, and the object is looked at again only if there are more runs than fit, whose frames are still unmarked.
   fiber_ref marked[16];
-  for (unsigned n = std::size(marked); n == std::size(marked);) {
-    n = 0;
+  for (bool more = true; more;) {
+    unsigned n = 0;
+    more = false;
     {
       detail::spin_guard guard(lock_);  // keeps the frames linked
       cancelled_ = true;
-      for (cancel_frame* frame = active_; frame != nullptr && n < std::size(marked); frame = frame->next_active)
+      for (cancel_frame* frame = active_; frame != nullptr; frame = frame->next_active) {
+        if (n == std::size(marked)) {
+          more = !frame->cancelled;  // written by cancellers alone, who hold this lock
+          if (more) break;
+          continue;
+        }
         if (mark_region(*frame, marked[n])) ++n;
+      }
     }
     fence_all_threads();
     g_list woken;

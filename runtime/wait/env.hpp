@@ -4,7 +4,10 @@
 
 #include <weft/detail/spin_lock.hpp>
 
+#include <new>
+
 #include "runtime/base/atomics.hpp"
+#include "runtime/sched/all_g.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/scope/cancel_state.hpp"
@@ -39,20 +42,23 @@ struct env {
         g->thread.token = token;
         return false;
       }
-      timer_.when = when;
-      timer_.g = g;
-      timer_.token = token;
-      timer_.fire = [](timer& t, fired_timers& out) noexcept {
+      timer_ = new (timer_room(g)) timer;  // trivially destroyed; the last wait's is in no heap any more
+      timer_->when = when;
+      timer_->g = g;
+      timer_->token = token;
+      timer_->fire = [](timer& t, fired_timers& out) noexcept {
         if (!t.g->wait.claim(t.token)) return;
         t.g->cause = wait_cause::timeout;
         out.add_ready(t.g);
       };
-      return start_timer(timer_);
+      return start_timer(*timer_);
     }
-    void stop() noexcept { timer_heap::stop(timer_); }
+    void stop() noexcept {
+      if (timer_ != nullptr) timer_heap::stop(*timer_);
+    }
 
    private:
-    timer timer_;
+    timer* timer_ = nullptr;
   };
   static void announce_timer(nanoseconds_t when) noexcept { wake_sleeper_before(when); }
 };

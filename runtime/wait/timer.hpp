@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Timers: one heap per P, entries on the frames (or in the objects) that wait.
+// Timers: one heap per P, entries beside the Gs (of a wait: see sched/all_g.hpp) or in the objects that have a deadline.
 //
 // The heap is a pairing heap over nodes that the timers themselves are: starting and stopping a timer allocates nothing, so a
 // timed wait can be set up while a queue's lock is held. Insert is O(1), the earliest and an arbitrary one leave in O(log n).

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/run/fork.hpp"
+
+#include <pthread.h>
+
+#include "runtime/run/gate.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+constinit std::atomic<bool> forked_away{false};
+
+void watch_forks() noexcept {
+  [[maybe_unused]] static const int once = pthread_atfork(nullptr, nullptr, [] {
+    if (sched.procs.load(std::memory_order_relaxed) == 0) return;
+    forked_away.store(true, std::memory_order_relaxed);
+    start_gate.shut();
+    sched.ended.store(true, std::memory_order_relaxed);  // no thread is started any more
+    set_current_m(nullptr);                              // from here on this is a plain thread
+  });
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The production channel (runtime/sync/chan_core.hpp) over the production wait protocol under the model checker. Whatever
-// the schedule: a value is in one place at a time, none is lost, doubled or overtaken; a sender whose value was taken hears
-// `ok`, any other still has it; nothing lands in the slot of a wait that ended otherwise; nobody sleeps for ever.
+// The production channel (runtime/sync/chan_core.hpp) over the production wait protocol under the model checker.
+// Whatever the schedule: a value is in one place at a time, none is lost, doubled or overtaken; a sender whose value
+// was taken hears `ok`, any other still has it; nothing lands in the slot of a wait that ended otherwise; nobody sleeps
+// for ever.
 #include "tests/model/wait_env.hpp"
 
 #include <gtest/gtest.h>
@@ -66,7 +67,9 @@ void move_cell(void* to, void* from) noexcept {
   target.value = int{source.value};
   source.value = 0;
 }
-void destroy_cell(void* at) noexcept { mc::check(static_cast<cell*>(at)->value == 0, "what is destroyed was moved from"); }
+void destroy_cell(void* at) noexcept {
+  mc::check(static_cast<cell*>(at)->value == 0, "what is destroyed was moved from");
+}
 
 constexpr weft::detail::element_ops ops{sizeof(cell), alignof(cell), move_cell, destroy_cell};
 
@@ -348,7 +351,9 @@ struct by_fences : model::faithful {
   static constexpr bool parker_fences = true;
 };
 
-TEST(chan, a_value_goes_over_for_both_or_none) { EXPECT_TRUE(holds(rendezvous<plain>({.name = "send, receive, cancel"}))); }
+TEST(chan, a_value_goes_over_for_both_or_none) {
+  EXPECT_TRUE(holds(rendezvous<plain>({.name = "send, receive, cancel"})));
+}
 TEST(chan, the_same_by_fences) {
   EXPECT_TRUE(holds(rendezvous<env<by_fences>>({.name = "send, receive, cancel, by fences"})));
 }
@@ -359,9 +364,13 @@ TEST(chan, two_senders) { EXPECT_TRUE(holds(two_senders<plain>(false, {.name = "
 TEST(chan, two_senders_and_one_is_cancelled) {
   EXPECT_TRUE(holds(two_senders<plain>(true, {.name = "two senders, cancel, close"})));
 }
-TEST(chan, a_receiver_that_gave_up_takes_nothing) { EXPECT_TRUE(holds(patience<plain>({.name = "send, receive for"}))); }
+TEST(chan, a_receiver_that_gave_up_takes_nothing) {
+  EXPECT_TRUE(holds(patience<plain>({.name = "send, receive for"})));
+}
 TEST(chan, close_lets_all_go) { EXPECT_TRUE(holds(close_receivers<plain>({.name = "close, two receivers, cancel"}))); }
-TEST(chan, a_full_ring_moves_up) { EXPECT_TRUE(holds(full_ring<plain>({.name = "full ring, sender, receiver, cancel"}))); }
+TEST(chan, a_full_ring_moves_up) {
+  EXPECT_TRUE(holds(full_ring<plain>({.name = "full ring, sender, receiver, cancel"})));
+}
 TEST(chan, attempts) { EXPECT_TRUE(holds(attempts<plain>({.name = "send, try_receive, cancel"}))); }
 
 TEST(chan_random, crowd) {
@@ -390,7 +399,9 @@ TEST(chan_mutant, claim_without_asking) {
   EXPECT_TRUE(finds(rendezvous<env<weft::rt::claims_without_asking>>({.name = "no claim"})));
   EXPECT_TRUE(finds(close_receivers<env<weft::rt::claims_without_asking>>({.name = "no claim"})));
 }
-TEST(chan_mutant, no_barrier) { EXPECT_TRUE(finds(rendezvous<env<no_barrier>>({.name = "no barrier"}), "lost wake-up")); }
+TEST(chan_mutant, no_barrier) {
+  EXPECT_TRUE(finds(rendezvous<env<no_barrier>>({.name = "no barrier"}), "lost wake-up"));
+}
 TEST(chan_mutant, no_look_at_the_flag) {
   EXPECT_TRUE(finds(rendezvous<env<no_look>>({.name = "no look at the flag"}), "lost wake-up"));
 }

@@ -3,17 +3,18 @@
 // The world of the wait protocol under the model checker: `env<Rules>` has the names of runtime/wait/env.hpp, so that
 // the production templates (wait_word, waiter, wait_queue, wait_in_queue, wait_alone, basic_chan) run in it unchanged.
 //
-// A model thread is an M; a fiber is a context of its own that runs on one M after the other. What matters happens as in
-// production: a parking fiber is left by its M, which saves the context, clears `on_cpu` (release), and only then runs the
-// commit hook, while another M may be resuming the fiber already. A waker waits for `on_cpu`, then puts the fiber onto the
-// run list once; an M without a fiber takes the next from there. Thus what the fiber knows after a wait is what its new M
-// knows and what came with the run list, and no more.
+// A model thread is an M; a fiber is a context of its own that runs on one M after the other. What matters happens as
+// in production: a parking fiber is left by its M, which saves the context, clears `on_cpu` (release), and only then
+// runs the commit hook, while another M may be resuming the fiber already. A waker waits for `on_cpu`, then puts the
+// fiber onto the run list once; an M without a fiber takes the next from there. Thus what the fiber knows after a wait
+// is what its new M knows and what came with the run list, and no more.
 //
-// What it checks by itself: a fiber is made ready once per wait, and runs on one stack at a time; a saved context, the link
-// in a batch and the cause are not raced for; nothing that lay on a frame is touched once the frame is gone (`frame_var`).
-// No M finds a fiber while some have not ended: a lost wake-up, which the checker reports as a deadlock.
+// What it checks by itself: a fiber is made ready once per wait, and runs on one stack at a time; a saved context, the
+// link in a batch and the cause are not raced for; nothing that lay on a frame is touched once the frame is gone
+// (`frame_var`). No M finds a fiber while some have not ended: a lost wake-up, which the checker reports as a deadlock.
 //
-// `Rules` are what a mutant changes. Mutants of the templates are explicit specialisations for an env with a name of its own.
+// `Rules` are what a mutant changes. Mutants of the templates are explicit specialisations for an env with a name of
+// its own.
 #pragma once
 
 #include "runtime/sched/g.hpp"  // wait_cause
@@ -26,6 +27,7 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <utility>
 
 #include "tests/model/expect.hpp"
 
@@ -35,8 +37,8 @@ namespace rt = weft::rt;
 using mc::order;
 using hook_fn = void (*)(void*) noexcept;
 
-// A variable of a frame. Its end counts as a write, so a later access is a race, or, if it is ordered, an access to the dead.
-// Needs the memory of dead frames to stay as it was: see KEEP_FRAME.
+// A variable of a frame. Its end counts as a write, so a later access is a race, or, if it is ordered, an access to the
+// dead. Needs the memory of dead frames to stay as it was: see KEEP_FRAME.
 template <class T>
 class frame_var {
  public:
@@ -146,11 +148,14 @@ struct env {
       g = next;
     }
   }
-  static void announce_timer(rt::nanoseconds_t when) { mc::check(when == a_deadline, "a timer is announced as it was started"); }
+  static void announce_timer(rt::nanoseconds_t when) {
+    mc::check(when == a_deadline, "a timer is announced as it was started");
+  }
 
   static constexpr rt::nanoseconds_t a_deadline = 1000;
 
-  // --- cancellation, as runtime/scope/cancel.cpp spreads it ------------------------------------------------------------
+  // --- cancellation, as runtime/scope/cancel.cpp spreads it
+  // ------------------------------------------------------------
 
   static void cancel(std::initializer_list<fiber*> fibers) {
     for (fiber* g : fibers) g->cancel.store(1, order::relaxed);
@@ -165,7 +170,8 @@ struct env {
     wake_all(woken);
   }
 
-  // --- timers, with the locking of runtime/wait/timer.cpp and a heap of one place for each -----------------------------
+  // --- timers, with the locking of runtime/wait/timer.cpp and a heap of one place for each
+  // -----------------------------
 
   class deadline_timer {
    public:
@@ -216,7 +222,8 @@ struct env {
     frame_var<std::uint64_t> token_{0};
   };
 
-  // --- Ms, fibers, the run list ----------------------------------------------------------------------------------------
+  // --- Ms, fibers, the run list
+  // ----------------------------------------------------------------------------------------
 
   class world {
    public:
@@ -231,11 +238,12 @@ struct env {
       __asan_unpoison_memory_region(stack.get(), mc::detail::stack_size);
 #endif
       f.body = std::move(body);
-      f.context = boost::context::detail::make_fcontext(stack.get() + mc::detail::stack_size, mc::detail::stack_size, entry);
+      f.context =
+          boost::context::detail::make_fcontext(stack.get() + mc::detail::stack_size, mc::detail::stack_size, entry);
       added_[total_ - 1] = &f;
     }
-    // Each fiber begins on an M of its own; `others` are threads that run no fiber at first. All of them take what is ready
-    // afterwards. Returns when all have ended.
+    // Each fiber begins on an M of its own; `others` are threads that run no fiber at first. All of them take what is
+    // ready afterwards. Returns when all have ended.
     void run(std::initializer_list<std::function<void()>> others = {}) {
       for (unsigned i = 0; i < total_; ++i) {
         mc::spawn([this, i] {

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The production wait protocol under the model checker (runtime/wait/{wait_word,waiter,wait}.hpp): fibers that wait in a
-// queue or alone, against wakers, a canceller and a timer. Whatever comes first: a waiter is made ready once, with what was
-// meant for it; a signal goes to one who takes it, or stays; nobody sleeps for ever, and nobody touches a frame that is gone.
+// The production wait protocol under the model checker (runtime/wait/{wait_word,waiter,wait}.hpp): fibers that wait in
+// a queue or alone, against wakers, a canceller and a timer. Whatever comes first: a waiter is made ready once, with
+// what was meant for it; a signal goes to one who takes it, or stays; nobody sleeps for ever, and nobody touches a
+// frame that is gone.
 //
 // Each step that wait-protocol knows a wrong variant of has that variant here as a mutant, and the checker must notice.
 #include "tests/model/wait_env.hpp"
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <new>
 #include <type_traits>
 
 namespace {
@@ -242,7 +245,8 @@ mc::result twice(mc::options how = {}) {
         const wait_outcome one = wait_at<Env>(g, {why, i == 0, weft::rt::never});
         KEEP_FRAME();
         if (one == wait_outcome::ok) ++served;
-        mc::check(one == wait_outcome::ok || (one == wait_outcome::cancelled && i == 0), "the second wait cannot be cancelled");
+        mc::check(one == wait_outcome::ok || (one == wait_outcome::cancelled && i == 0),
+                  "the second wait cannot be cancelled");
       }
     });
     world.run({[&] {
@@ -277,9 +281,12 @@ struct by_fences : model::faithful {
 TEST(wait, a_signal_wakes) { EXPECT_TRUE(holds(queue<plain>({}, {.name = "signal", .bound = -1}))); }
 TEST(wait, two_wait) { EXPECT_TRUE(holds(queue<plain>({.waiters = 2, .signals = 2}, {.name = "two waiters"}))); }
 TEST(wait, signal_or_cancel) { EXPECT_TRUE(holds(queue<plain>({.cancelled = true}, {.name = "signal, cancel"}))); }
-TEST(wait, cancel) { EXPECT_TRUE(holds(queue<plain>({.cancelled = true, .signals = 0}, {.name = "cancel", .bound = 4}))); }
+TEST(wait, cancel) {
+  EXPECT_TRUE(holds(queue<plain>({.cancelled = true, .signals = 0}, {.name = "cancel", .bound = 4})));
+}
 TEST(wait, cancel_by_fences) {
-  EXPECT_TRUE(holds(queue<env<by_fences>>({.cancelled = true, .signals = 0}, {.name = "cancel, by fences", .bound = 4})));
+  EXPECT_TRUE(
+      holds(queue<env<by_fences>>({.cancelled = true, .signals = 0}, {.name = "cancel, by fences", .bound = 4})));
 }
 TEST(wait, signal_or_cancel_by_fences) {
   EXPECT_TRUE(holds(queue<env<by_fences>>({.cancelled = true}, {.name = "signal, cancel, by fences"})));
@@ -294,7 +301,6 @@ TEST(wait, two_wait_and_one_is_cancelled) {
 TEST(wait, twice) { EXPECT_TRUE(holds(twice<plain>({.name = "wait twice"}))); }
 TEST(wait, alone) { EXPECT_TRUE(holds(alone<plain>({.name = "wait alone"}))); }
 
-
 TEST(wait, a_claim_names_one_wait) {
   EXPECT_TRUE(holds(mc::explore({.name = "tokens"}, [] {
     weft::rt::wait_word<mc::mc_atomics> word;
@@ -302,13 +308,45 @@ TEST(wait, a_claim_names_one_wait) {
     const auto first = word.arm(true);
     mc::check(word.is_open(), "armed");
     word.disarm();
-    mc::check(!word.is_open() && !word.claim(first) && !word.claim_if_cancellable(), "a wait that is over cannot be claimed");
+    mc::check(!word.is_open() && !word.claim(first) && !word.claim_if_cancellable(),
+              "a wait that is over cannot be claimed");
     const auto second = word.arm(false);
     mc::check(!word.claim(first) && !word.claim_if_cancellable(), "nor the next one in its name, nor against its will");
     mc::check(word.claim(second) && !word.claim(second) && !word.is_open(), "a wait is claimed once");
     mc::spawn([] {});
     mc::join();
   })));
+}
+
+// --- what the world checks by itself
+// ---------------------------------------------------------------------------------------------------------------------
+
+TEST(wait_env, a_dead_frame_is_not_read) {
+  EXPECT_TRUE(finds(mc::explore({.name = "dead frame"},
+                                [] {
+                                  using variable = model::frame_var<int>;
+                                  alignas(variable) static std::byte frame[sizeof(variable)];
+                                  auto* v = ::new (frame) variable(1);
+                                  mc::check(*v == 1, "it holds what it was made with");
+                                  v->~variable();
+                                  asm volatile("" : "+r"(v) : : "memory");  // the compiler knows that it is dead
+                                  [[maybe_unused]] const int dead = *v;
+                                }),
+                    "read while it lives"));
+}
+
+TEST(wait_env, a_fiber_is_made_ready_once) {
+  EXPECT_TRUE(finds(mc::explore({.name = "woken twice"},
+                                [] {
+                                  plain::world world;
+                                  plain::fiber f;
+                                  world.add(f, [] { plain::park(why, nullptr, nullptr); });
+                                  world.run({[&] {
+                                    plain::wake(&f);
+                                    plain::wake(&f);
+                                  }});
+                                }),
+                    "made ready once"));
 }
 
 // --- many random schedules, without a bound
@@ -378,6 +416,20 @@ struct claimed_in_two_steps : mc::faithful {
   static constexpr bool compare_exchange_is_atomic = false;
 };
 
+// Of the model's timer, which does as runtime/wait/timer.cpp: the last touch of the timer, and the look of its owner.
+struct timer_let_go_relaxed : mc::faithful {
+  template <class T>
+  static constexpr order store(order o) {
+    return std::is_same_v<T, std::uint8_t> ? order::relaxed : o;
+  }
+};
+struct timer_looked_at_relaxed : mc::faithful {
+  template <class T>
+  static constexpr order load(order o) {
+    return std::is_same_v<T, std::uint8_t> ? order::relaxed : o;
+  }
+};
+
 template <class Mutant>
 struct orders : model::faithful {
   using atomics = mc::mutated_atomics<Mutant>;
@@ -403,7 +455,8 @@ TEST(wait_mutant, no_look_at_the_flag) {
   EXPECT_TRUE(finds(queue<env<no_look>>(only_cancelled, {.name = "no look at the flag"}), sleeps_for_ever));
 }
 TEST(wait_mutant, armed_in_the_hook) {
-  EXPECT_TRUE(finds(queue<env<weft::rt::arms_in_the_hook>>(only_cancelled, {.name = "armed in the hook"}), sleeps_for_ever));
+  EXPECT_TRUE(
+      finds(queue<env<weft::rt::arms_in_the_hook>>(only_cancelled, {.name = "armed in the hook"}), sleeps_for_ever));
 }
 TEST(wait_mutant, no_lock_on_resume) {
   EXPECT_TRUE(finds(queue<env<weft::rt::peeks>>(cancelled, {.name = "no lock on resume"})));
@@ -411,15 +464,19 @@ TEST(wait_mutant, no_lock_on_resume) {
 TEST(wait_mutant, commit_without_a_lock) {
   EXPECT_TRUE(finds(alone<env<weft::rt::commits_without_a_lock>>({.name = "a commit without a lock"})));
 }
-TEST(wait_mutant, no_barrier) { EXPECT_TRUE(finds(queue<env<no_barrier>>(only_cancelled, {.name = "no barrier"}), sleeps_for_ever)); }
+TEST(wait_mutant, no_barrier) {
+  EXPECT_TRUE(finds(queue<env<no_barrier>>(only_cancelled, {.name = "no barrier"}), sleeps_for_ever));
+}
 TEST(wait_mutant, canceller_fences_alone) {
-  EXPECT_TRUE(finds(queue<env<canceller_fences_alone>>(only_cancelled, {.name = "canceller fences alone"}), sleeps_for_ever));
+  EXPECT_TRUE(
+      finds(queue<env<canceller_fences_alone>>(only_cancelled, {.name = "canceller fences alone"}), sleeps_for_ever));
 }
 TEST(wait_mutant, parker_fences_alone) {
   EXPECT_TRUE(finds(queue<env<parker_fences_alone>>(only_cancelled, {.name = "parker fences alone"}), sleeps_for_ever));
 }
 TEST(wait_mutant, on_cpu_cleared_relaxed) {
-  EXPECT_TRUE(finds(queue<env<orders<on_cpu_cleared_relaxed>>>(cancelled, {.name = "on_cpu cleared relaxed"}), "data race"));
+  EXPECT_TRUE(
+      finds(queue<env<orders<on_cpu_cleared_relaxed>>>(cancelled, {.name = "on_cpu cleared relaxed"}), "data race"));
 }
 TEST(wait_mutant, on_cpu_read_relaxed) {
   EXPECT_TRUE(finds(queue<env<orders<on_cpu_read_relaxed>>>(cancelled, {.name = "on_cpu read relaxed"}), "data race"));
@@ -429,6 +486,13 @@ TEST(wait_mutant, armed_relaxed) {
 }
 TEST(wait_mutant, claimed_without_acquire) {
   EXPECT_TRUE(finds(queue<env<orders<claimed_without_acquire>>>(cancelled, {.name = "claimed without acquire"})));
+}
+
+TEST(wait_mutant, timer_let_go_relaxed) {
+  EXPECT_TRUE(finds(alone<env<orders<timer_let_go_relaxed>>>({.name = "timer let go, relaxed"})));
+}
+TEST(wait_mutant, timer_looked_at_relaxed) {
+  EXPECT_TRUE(finds(alone<env<orders<timer_looked_at_relaxed>>>({.name = "timer looked at, relaxed"})));
 }
 
 }  // namespace

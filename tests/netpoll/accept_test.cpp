@@ -1,22 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Accepting when descriptors run out: the listener waits by the clock, not by burning the CPU, takes in everybody once there is room
-// again, and can be closed or cancelled meanwhile.
+// Accepting when it fails: connections that died in the queue are passed over; without descriptors or memory the listener waits by the
+// clock, not by burning the CPU, takes in everybody once there is room again, and can be closed or cancelled meanwhile.
+//
+// The failures are made: this program's own accept4 stands before the C library's. As with a real one nothing leaves the queue, so no
+// new edge comes.
 
 #include <gtest/gtest.h>
 
-#include <fcntl.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cstdint>
+#include <atomic>
+#include <cerrno>
 #include <string>
+#include <system_error>
 #include <vector>
 
-#include "runtime/sched/scheduler.hpp"
 #include "tests/netpoll/loopback.hpp"
+
+namespace {
+
+std::atomic<int> failing{0};   // with this errno, if not 0
+std::atomic<int> failures{0};  // so many are left; negative: no end
+std::atomic<int> attempts{0};
+
+}  // namespace
+
+extern "C" int accept4(int fd, sockaddr* peer, socklen_t* length, int flags) {
+  ++attempts;
+  if (failing.load() != 0 && failures.fetch_sub(1) != 0) {
+    errno = failing.load();
+    return -1;
+  }
+  failures.fetch_add(1);
+  return static_cast<int>(syscall(SYS_accept4, fd, peer, length, flags));
+}
 
 namespace {
 
@@ -24,30 +46,16 @@ using namespace std::chrono_literals;
 using namespace weft_test;
 using weft::net::tcp_stream;
 
-/// While it lives the process can open so many descriptors and no more.
-class few_descriptors {
+/// While it lives accept4 fails, for ever or so many times.
+class failing_accept {
  public:
-  explicit few_descriptors(int more) {
-    getrlimit(RLIMIT_NOFILE, &before_);
-    const int highest = dup(0);
-    ::close(highest);
-    rlimit now = before_;
-    now.rlim_cur = static_cast<rlim_t>(highest + more);
-    setrlimit(RLIMIT_NOFILE, &now);
+  explicit failing_accept(int error, int times = -1) {
+    attempts = 0;
+    failures = times;
+    failing = error;
   }
-  ~few_descriptors() { lift(); }
-  void lift() { setrlimit(RLIMIT_NOFILE, &before_); }
-
- private:
-  rlimit before_{};
+  ~failing_accept() { failing = 0; }
 };
-
-/// How often any fiber has parked so far.
-std::int64_t parks() {
-  std::int64_t sum = 0;
-  for (int i = 0; i < weft::rt::sched.known_procs.load(); ++i) sum += weft::rt::sched.all_ps[i].load()->parks.get();
-  return sum;
-}
 
 /// Sockets that have asked for a connection, and need no more descriptors to get it.
 std::vector<int> callers(const weft::net::endpoint& at, int count) {
@@ -65,26 +73,41 @@ void hang_up(const std::vector<int>& sockets) {
   for (const int each : sockets) ::close(each);
 }
 
-TEST(accept, without_descriptors_waits_and_then_takes_in_everybody) {
+constexpr int scarce[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
+
+TEST(accept, without_descriptors_tries_again_by_the_clock) {
+  weft::run([] {
+    for (const int error : scarce) {
+      auto listener = weft::net::listen("127.0.0.1:0");
+      const auto waiting_callers = callers(listener.local_endpoint(), 3);
+      const failing_accept none(error, 4);  // pauses of 5, 10, 20, 40 ms
+      const auto before = weft::clock::now();
+      static_cast<void>(*listener.accept());
+      EXPECT_GE(weft::clock::now() - before, 75ms);
+      EXPECT_EQ(attempts.load(), 5);
+      static_cast<void>(*listener.accept());
+      static_cast<void>(*listener.accept());
+      EXPECT_EQ(attempts.load(), 7);
+      hang_up(waiting_callers);
+    }
+  });
+}
+
+// Callers who come meanwhile make edges; those must not set it spinning.
+TEST(accept, without_descriptors_is_not_hurried_by_callers) {
   weft::run([] {
     auto listener = weft::net::listen("127.0.0.1:0");
-    const auto waiting_callers = callers(listener.local_endpoint(), 3);
-    few_descriptors none(0);
-    auto acceptor = weft::spawn([&] {
-      std::vector<tcp_stream> accepted;
-      for (int i = 0; i < 3; ++i) accepted.push_back(*listener.accept());
-      return accepted.size();
-    });
-    until_waiting(1);
-    // Six attempts in 300 ms, after pauses of 5 ms and more. One that did not park would not have got here; one that is woken at once
-    // each time would be at thousands.
-    const auto before = parks();
-    weft::sleep_for(300ms);
-    EXPECT_LT(parks() - before, 100);
-    EXPECT_FALSE(acceptor.done());
-    none.lift();
-    EXPECT_EQ(acceptor.join(), 3u);
-    hang_up(waiting_callers);
+    const failing_accept none(EMFILE, 3);
+    std::vector<int> all = callers(listener.local_endpoint(), 1);
+    auto acceptor = weft::spawn([&] { return listener.accept().has_value(); });
+    for (int i = 0; i < 30; ++i) {
+      const auto more = callers(listener.local_endpoint(), 1);
+      all.insert(all.end(), more.begin(), more.end());
+      weft::sleep_for(1ms);
+    }
+    EXPECT_TRUE(acceptor.join());
+    EXPECT_EQ(attempts.load(), 4);
+    hang_up(all);
   });
 }
 
@@ -92,12 +115,11 @@ TEST(accept, without_descriptors_can_be_closed) {
   weft::run([] {
     auto listener = weft::net::listen("127.0.0.1:0");
     const auto waiting_callers = callers(listener.local_endpoint(), 1);
-    few_descriptors none(0);
+    const failing_accept none(EMFILE);
     auto acceptor = weft::spawn([&] { return listener.accept().has_value(); });
-    until_waiting(1);
+    until([] { return attempts.load() >= 4; });
     listener.close();
     EXPECT_FALSE(acceptor.join());
-    none.lift();
     hang_up(waiting_callers);
   });
 }
@@ -106,16 +128,52 @@ TEST(accept, without_descriptors_can_be_cancelled_and_has_its_deadline) {
   weft::run([] {
     auto listener = weft::net::listen("127.0.0.1:0");
     const auto waiting_callers = callers(listener.local_endpoint(), 1);
-    few_descriptors none(0);
-    EXPECT_THROW(weft::with_timeout(1ms, [&] { static_cast<void>(listener.accept()); }), weft::timed_out);
-    listener.set_deadline(weft::clock::now() + 1ms);
-    std::error_code error;
-    EXPECT_FALSE(listener.accept(error).has_value());
-    EXPECT_EQ(error, std::errc::timed_out);
-    none.lift();
+    {
+      const failing_accept none(EMFILE);
+      EXPECT_THROW(weft::with_timeout(1ms, [&] { static_cast<void>(listener.accept()); }), weft::timed_out);
+      listener.set_deadline(weft::clock::now() + 1ms);
+      std::error_code error;
+      EXPECT_FALSE(listener.accept(error).has_value());
+      EXPECT_EQ(error, std::errc::timed_out);
+      listener.set_deadline(weft::clock::time_point::max());
+      auto acceptor = weft::spawn([&] {
+        static_cast<void>(listener.accept(error));
+        return error;
+      });
+      until([] { return attempts.load() >= 4; });
+      listener.set_deadline(weft::clock::now() - 1s);  // moved under the pause
+      EXPECT_EQ(acceptor.join(), std::errc::timed_out);
+    }
     listener.set_deadline(weft::clock::time_point::max());
     EXPECT_TRUE(listener.accept().has_value());
     hang_up(waiting_callers);
+  });
+}
+
+TEST(accept, passes_over_what_the_kernel_reports_of_the_dead) {
+  weft::run([] {
+    auto listener = weft::net::listen("127.0.0.1:0");
+    for (const int error : {ECONNABORTED, EPROTO, EINTR}) {
+      const auto caller = callers(listener.local_endpoint(), 1);
+      const failing_accept dead(error, 3);
+      EXPECT_TRUE(listener.accept().has_value());
+      EXPECT_EQ(attempts.load(), 4);
+      hang_up(caller);
+    }
+  });
+}
+
+TEST(accept, reports_what_it_cannot_mend) {
+  weft::run([] {
+    auto listener = weft::net::listen("127.0.0.1:0");
+    const auto caller = callers(listener.local_endpoint(), 1);
+    const failing_accept broken(EINVAL, 2);
+    std::error_code error;
+    EXPECT_FALSE(listener.accept(error).has_value());
+    EXPECT_EQ(error, std::errc::invalid_argument);
+    EXPECT_THROW(static_cast<void>(listener.accept()), std::system_error);
+    EXPECT_TRUE(listener.accept().has_value());
+    hang_up(caller);
   });
 }
 

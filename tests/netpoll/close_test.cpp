@@ -31,7 +31,7 @@ TEST(close, wakes_a_reader_and_a_writer_and_outlasts_them) {
     auto [ours, peers] = connected_pair();
     const int fd = ours.native_handle();
     fill(ours);
-    int left = 0;
+    std::atomic<int> left{0};
     std::error_code read_error, write_error;
     weft::scope s;
     s.go([&, &ours = ours] {
@@ -48,7 +48,7 @@ TEST(close, wakes_a_reader_and_a_writer_and_outlasts_them) {
     EXPECT_FALSE(is_open(fd));
     EXPECT_EQ(ours.native_handle(), -1);
     s.join();
-    EXPECT_EQ(left, 2);
+    EXPECT_EQ(left.load(), 2);
     EXPECT_EQ(read_error, std::errc::operation_canceled);
     EXPECT_EQ(write_error, std::errc::operation_canceled);
   });
@@ -264,7 +264,7 @@ TEST(cancel, ends_a_parked_read_a_write_and_an_accept) {
     auto [ours, peers] = connected_pair();
     fill(ours);
     auto listener = weft::net::listen("127.0.0.1:0");
-    int thrown = 0;
+    std::atomic<int> thrown{0};
     std::error_code read_error, write_error, accept_error;
     weft::scope s;
     s.go([&, &ours = ours] {
@@ -298,7 +298,7 @@ TEST(cancel, ends_a_parked_read_a_write_and_an_accept) {
     EXPECT_EQ(read_error, std::errc::operation_canceled);
     EXPECT_EQ(write_error, std::errc::operation_canceled);
     EXPECT_EQ(accept_error, std::errc::operation_canceled);
-    EXPECT_EQ(thrown, 3);
+    EXPECT_EQ(thrown.load(), 3);
   });
 }
 

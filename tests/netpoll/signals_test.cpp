@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <signal.h>
-#include <unistd.h>
 
 #include <stdexcept>
 #include <thread>
@@ -24,7 +23,7 @@ TEST(signals, wake_a_fiber) {
   weft::run([] {
     auto received = weft::spawn([] { return *weft::signals({SIGUSR1, SIGUSR2}).recv(); });
     until_waiting(1);
-    kill(getpid(), SIGUSR2);
+    raise(SIGUSR2);
     EXPECT_EQ(received.join(), SIGUSR2);
   });
 }
@@ -33,10 +32,10 @@ TEST(signals, reach_every_channel_that_asked) {
   weft::run([] {
     auto one = weft::signals({SIGUSR1});
     auto both = weft::signals({SIGUSR1, SIGUSR2});
-    kill(getpid(), SIGUSR1);
+    raise(SIGUSR1);
     EXPECT_EQ(*one.recv(), SIGUSR1);
     EXPECT_EQ(*both.recv(), SIGUSR1);
-    kill(getpid(), SIGUSR2);
+    raise(SIGUSR2);
     EXPECT_EQ(*both.recv(), SIGUSR2);
     EXPECT_EQ(one.size(), 0u);
   });
@@ -46,7 +45,7 @@ TEST(signals, wait_for_a_slow_reader) {
   weft::run([] {
     auto c = weft::signals({SIGUSR1});
     for (std::size_t i = 1; i <= 5; ++i) {
-      kill(getpid(), SIGUSR1);
+      raise(SIGUSR1);
       weft_test::until([&] { return c.size() == i; });
     }
     for (int i = 0; i < 5; ++i) EXPECT_EQ(*c.recv(), SIGUSR1);
@@ -55,15 +54,15 @@ TEST(signals, wait_for_a_slow_reader) {
 
 TEST(signals, need_no_runtime) {
   auto c = weft::signals({SIGUSR1});
-  kill(getpid(), SIGUSR1);
+  raise(SIGUSR1);
   EXPECT_EQ(*c.recv(), SIGUSR1);
 }
 
 TEST(signals, stay_harmless_when_nobody_listens_any_more) {
   { auto c = weft::signals({SIGTERM}); }
   auto probe = weft::signals({SIGUSR1});
-  kill(getpid(), SIGTERM);
-  kill(getpid(), SIGUSR1);
+  raise(SIGTERM);
+  raise(SIGUSR1);
   EXPECT_EQ(*probe.recv(), SIGUSR1);
 }
 

@@ -257,7 +257,7 @@ TEST(tcp, read_exactly_tells_how_much_came_before_the_end) {
     EXPECT_EQ(ours.read_exactly(room, error), 3u);
     EXPECT_EQ(error, std::errc::connection_aborted);
     EXPECT_EQ(std::string(room.data(), 3), "abc");
-    EXPECT_EQ(code_of([&] { ours.read_exactly(room); }), std::errc::connection_aborted);
+    EXPECT_EQ(code_of([&, &ours = ours] { ours.read_exactly(room); }), std::errc::connection_aborted);
   });
 }
 
@@ -302,7 +302,7 @@ TEST(tcp, a_write_to_a_dead_peer_is_an_error_and_no_signal) {
     const std::span<const std::byte> piece = std::as_bytes(std::span("x", 1));
     ours.writev(std::span(&piece, 1), error);
     EXPECT_EQ(error, std::errc::broken_pipe);
-    EXPECT_EQ(code_of([&] { write_text(ours, "x"); }), std::errc::broken_pipe);
+    EXPECT_EQ(code_of([&ours = ours] { write_text(ours, "x"); }), std::errc::broken_pipe);
   });
 }
 
@@ -344,11 +344,12 @@ TEST(tcp, a_reset_reaches_a_parked_writer) {
   });
 }
 
+constexpr std::size_t total = 32u << 20;
+
 TEST(tcp, reader_and_writer_go_at_the_same_time) {
   weft::run([] {
     auto [ours, peers] = connected_pair();
-    const std::size_t total = 32u << 20;
-    const auto pump = [total](tcp_stream& s) {
+    const auto pump = [](tcp_stream& s) {
       std::vector<char> block(64 * 1024);
       for (std::size_t sent = 0; sent < total; sent += block.size()) {
         for (std::size_t i = 0; i < block.size(); ++i) block[i] = static_cast<char>((sent + i) >> 3);
@@ -356,7 +357,7 @@ TEST(tcp, reader_and_writer_go_at_the_same_time) {
       }
       s.shutdown_write();
     };
-    const auto drain = [total](tcp_stream& s) {
+    const auto drain = [](tcp_stream& s) {
       std::vector<char> room(50'000);
       std::size_t got = 0;
       bool right = true;
@@ -397,15 +398,15 @@ TEST(tcp, writers_do_not_interleave) {
 TEST(tcp, readers_queue_in_order) {
   weft::run([] {
     auto [ours, peers] = connected_pair();
-    std::string order;
+    std::array<std::string, 4> got;
     weft::scope s;
-    for (std::size_t i = 0; i < 4; ++i) {
-      s.go([&ours = ours, &order] { order += read_text(ours, 2) + ' '; });
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      s.go([&ours = ours, &mine = got[i]] { mine = read_text(ours, 2); });
       until_waiting(i + 1);
     }
     write_text(peers, "1a2b3c4d");
     s.join();
-    EXPECT_EQ(order, "1a 2b 3c 4d ");
+    EXPECT_EQ(got, (std::array<std::string, 4>{"1a", "2b", "3c", "4d"}));
   });
 }
 

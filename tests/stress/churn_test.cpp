@@ -33,7 +33,7 @@ long tree(int depth) {
 }
 
 TEST_F(churn_stress, the_width_changes_while_everything_runs) {
-  const int each = scaled(4000);
+  const int each = scaled(40'000);
   constexpr int senders = 6;
   const auto size = static_cast<std::size_t>(senders * each);
   ledger received(size);
@@ -106,7 +106,7 @@ TEST_F(churn_stress, the_width_changes_while_everything_runs) {
 }
 
 TEST_F(churn_stress, timers_of_retired_processors_fire) {
-  const int rounds = scaled(200);
+  const int rounds = scaled(1000);
   weft::run([&] {
     for (int round = 0; round < rounds; ++round) {
       choices draw(static_cast<std::uint64_t>(round));

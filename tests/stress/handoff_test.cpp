@@ -77,7 +77,7 @@ struct traffic {
 };
 
 TEST_F(handoff_stress, all_ways_to_hold_up_a_thread_beside_channel_traffic) {
-  const int times = scaled(120);
+  const int times = scaled(600);
   char name[] = "/tmp/weft_handoff_XXXXXX";
   const int file = mkstemp(name);
   ASSERT_GE(file, 0);
@@ -173,7 +173,7 @@ TEST_F(handoff_stress, all_ways_to_hold_up_a_thread_beside_channel_traffic) {
 
 // A fiber that lost its P while it blocked comes back and at once does what parks, wakes, starts or ends.
 TEST_F(handoff_stress, whoever_lost_its_processor_may_do_anything_next) {
-  const int times = scaled(150);
+  const int times = scaled(800);
   std::atomic<long> done{0}, got{0};
   weft::run([&] {
     weft::mutex mutex;

@@ -96,7 +96,7 @@ TEST_F(run_stress, runs_that_end_with_fibers_left_over) {
 }
 
 TEST_F(run_stress, plain_threads_start_fibers_while_the_runtime_ends) {
-  const int runs = scaled(200);
+  const int runs = scaled(100);
   for (int round = 0; round < runs; ++round) {
     std::atomic<bool> stop{false};
     std::atomic<long> started{0};

@@ -59,7 +59,7 @@ long use(guarded& g, std::uint64_t who, int times, bool may_yield) {
 }
 
 TEST_F(sync_stress, a_mutex_between_fibers_and_plain_threads_loses_no_increment) {
-  const int times = scaled(20'000);
+  const int times = scaled(150'000);
   weft::run([&] {
     guarded g;
     std::atomic<long> got{0};
@@ -80,7 +80,7 @@ TEST_F(sync_stress, a_mutex_between_fibers_and_plain_threads_loses_no_increment)
 
 TEST_F(sync_stress, two_mutexes_at_a_time_keep_their_sum) {
   constexpr std::size_t accounts = 8;
-  const int times = scaled(10'000);
+  const int times = scaled(100'000);
   weft::run([&] {
     struct account {
       weft::mutex mutex;
@@ -111,7 +111,7 @@ TEST_F(sync_stress, two_mutexes_at_a_time_keep_their_sum) {
 }
 
 TEST_F(sync_stress, cancellation_does_not_lose_the_mutex) {
-  const int rounds = scaled(2000);
+  const int rounds = scaled(10'000);
   weft::run([&] {
     for (int round = 0; round < rounds; ++round) {
       choices draw(static_cast<std::uint64_t>(round));
@@ -144,7 +144,7 @@ TEST_F(sync_stress, cancellation_does_not_lose_the_mutex) {
 }
 
 TEST_F(sync_stress, a_wait_group_waits_for_everybody_each_time) {
-  const int rounds = scaled(3000);
+  const int rounds = scaled(20'000);
   weft::run([&] {
     weft::wait_group group;
     std::vector<long> plain(64);
@@ -180,7 +180,7 @@ TEST_F(sync_stress, a_wait_group_waits_for_everybody_each_time) {
 }
 
 TEST_F(sync_stress, wait_groups_between_plain_threads_and_fibers) {
-  const int rounds = scaled(3000);
+  const int rounds = scaled(20'000);
   weft::run([&] {
     weft::chan<weft::wait_group*> work(16);
     std::thread thread([&] {

@@ -25,7 +25,7 @@ using weft_test::scaled;
 class timer_stress : public weft_test::stress {};
 
 TEST_F(timer_stress, sleepers_wake_once_and_never_early) {
-  const int each = scaled(200);
+  const int each = scaled(1000);
   std::atomic<int> woken{0}, early{0};
   weft::run([&] {
     weft::scope s;
@@ -58,7 +58,7 @@ TEST_F(timer_stress, sleepers_wake_once_and_never_early) {
 }
 
 TEST_F(timer_stress, cancelled_sleepers_go_and_the_others_stay) {
-  const int rounds = scaled(500);
+  const int rounds = scaled(2000);
   weft::run([&] {
     for (int round = 0; round < rounds; ++round) {
       choices draw(static_cast<std::uint64_t>(round));
@@ -89,7 +89,7 @@ TEST_F(timer_stress, cancelled_sleepers_go_and_the_others_stay) {
 
 // Timed out, completed in time, or ended by the outer limit: each call says exactly one of them.
 TEST_F(timer_stress, nested_time_limits_each_end_in_exactly_one_way) {
-  const int each = scaled(300);
+  const int each = scaled(4000);
   std::atomic<long> outer_ended{0}, inner_ended{0}, completed{0};
   weft::run([&] {
     weft::scope s;
@@ -130,7 +130,7 @@ TEST_F(timer_stress, nested_time_limits_each_end_in_exactly_one_way) {
 }
 
 TEST_F(timer_stress, time_limits_reach_scopes_inside) {
-  const int rounds = scaled(1500);
+  const int rounds = scaled(4000);
   std::atomic<long> begun{0}, ended{0};
   weft::run([&] {
     weft::chan<void> never;
@@ -160,7 +160,7 @@ TEST_F(timer_stress, time_limits_reach_scopes_inside) {
 
 // A value and the end of patience at the same moment: the value is either received or still there.
 TEST_F(timer_stress, patience_that_ends_as_the_value_comes_loses_nothing) {
-  const int count = scaled(20'000);
+  const int count = scaled(60'000);
   weft::run([&] {
     weft::chan<int> c;
     weft::scope s;

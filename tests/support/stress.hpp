@@ -11,26 +11,24 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
-#include <mutex>
 #include <random>
-#include <thread>
+#include <utility>
 
-#include "runtime/inspect/dump.hpp"
+#include "tests/support/watchdog.hpp"
 
 namespace weft_test {
 
 #if defined(__SANITIZE_THREAD__)
-inline constexpr int slowdown = 12;
+inline constexpr int slowdown = 5;
 #elif defined(__SANITIZE_ADDRESS__)
 inline constexpr int slowdown = 4;
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-inline constexpr int slowdown = 12;
+inline constexpr int slowdown = 5;
 #elif __has_feature(address_sanitizer)
 inline constexpr int slowdown = 4;
 #else
@@ -116,36 +114,6 @@ class parcel {
  private:
   std::size_t number_;
   bool full_;
-};
-
-/// Ends the process with a dump if it still lives after `patience`.
-class watchdog {
- public:
-  explicit watchdog(std::chrono::seconds patience)
-      : thread_([this, patience] {
-          std::unique_lock lock(mutex_);
-          if (gone_.wait_for(lock, patience, [this] { return called_off_; })) return;
-          std::fprintf(stderr, "no end after %lld s, seed %llu\n", static_cast<long long>(patience.count()),
-                       static_cast<unsigned long long>(stress_seed()));
-          weft::rt::dump_everything(stderr);
-          std::abort();
-        }) {}
-  ~watchdog() {
-    {
-      const std::lock_guard lock(mutex_);
-      called_off_ = true;
-    }
-    gone_.notify_one();
-    thread_.join();
-  }
-  watchdog(const watchdog&) = delete;
-  watchdog& operator=(const watchdog&) = delete;
-
- private:
-  std::mutex mutex_;
-  std::condition_variable gone_;
-  bool called_off_ = false;
-  std::thread thread_;
 };
 
 class stress : public testing::Test {

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One P, and a fiber that holds up its thread: the others go on. Each test is a deadlock without the hand-off, since what holds
+// the thread up ends only after the others have made a hundred round trips.
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include <weft/weft.hpp>
+
+#include "tests/support/until_waiting.hpp"
+#include "tests/support/watchdog.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using weft_test::until;
+
+class handoff : public testing::Test {
+ protected:
+  void SetUp() override { ASSERT_EQ(pipe2(pipe_, O_CLOEXEC), 0); }
+  void TearDown() override {
+    close(pipe_[0]);
+    close(pipe_[1]);
+  }
+  void block_in_read() const {
+    char byte;
+    EXPECT_EQ(read(pipe_[0], &byte, 1), 1);
+  }
+  void unblock() const { EXPECT_EQ(write(pipe_[1], "x", 1), 1); }
+
+ private:
+  int pipe_[2];
+  weft_test::watchdog watchdog_{60s};
+};
+
+void hundred_round_trips() {
+  weft::chan<int> ping, pong;
+  weft::scope s;
+  s.go([ping, pong] {
+    for (int v : ping) pong.send(v + 1);
+  });
+  for (int i = 0; i < 100; ++i) {
+    ping.send(i);
+    ASSERT_EQ(pong.recv(), i + 1);
+  }
+  ping.close();
+  s.join();
+}
+
+// `block` begins, a hundred round trips are made, `unblock` ends it.
+template <class Block, class Unblock>
+void others_go_on(Block block, Unblock unblock) {
+  weft::run({.maxprocs = 1}, [&] {
+    std::atomic<bool> begun{false}, ended{false};
+    weft::scope s;
+    s.go([&] {
+      begun.store(true);
+      block();
+      ended.store(true);
+    });
+    until([&] { return begun.load(); });
+    hundred_round_trips();
+    EXPECT_FALSE(ended.load());
+    unblock();
+    s.join();
+    EXPECT_TRUE(ended.load());
+    EXPECT_EQ(weft::maxprocs(), 1);
+  });
+}
+
+TEST_F(handoff, others_go_on_while_one_is_in_read) {
+  others_go_on([&] { block_in_read(); }, [&] { unblock(); });
+}
+
+TEST_F(handoff, others_go_on_while_one_is_in_blocking) {
+  others_go_on([&] { weft::blocking([&] { block_in_read(); }); }, [&] { unblock(); });
+}
+
+TEST_F(handoff, others_go_on_while_one_burns_cpu) {
+  std::atomic<bool> stop{false};
+  others_go_on(
+      [&] {
+        while (!stop.load(std::memory_order_relaxed)) {
+        }
+      },
+      [&] { stop.store(true); });
+}
+
+TEST_F(handoff, others_go_on_while_one_waits_for_the_lock_of_a_file) {
+  char name[] = "/tmp/weft_flock_XXXXXX";
+  const int held = mkstemp(name);
+  ASSERT_GE(held, 0);
+  const int wanted = open(name, O_RDWR | O_CLOEXEC);
+  ASSERT_GE(wanted, 0);
+  ASSERT_EQ(flock(held, LOCK_EX), 0);
+  others_go_on([&] { EXPECT_EQ(flock(wanted, LOCK_EX), 0); }, [&] { EXPECT_EQ(flock(held, LOCK_UN), 0); });
+  close(wanted);
+  close(held);
+  unlink(name);
+}
+
+TEST_F(handoff, timers_go_on_while_one_is_in_read) {
+  others_go_on([&] { block_in_read(); },
+               [&] {
+                 for (int i = 0; i < 10; ++i) weft::sleep_for(100us);
+                 unblock();
+               });
+}
+
+// Nobody else is runnable when the thread blocks: the timer alone must bring the P back.
+TEST_F(handoff, a_sleeper_wakes_though_the_only_processor_is_held_by_a_read) {
+  weft::run({.maxprocs = 1}, [&] {
+    weft::scope s;
+    s.go([&] { block_in_read(); });
+    weft::sleep_for(5ms);
+    unblock();
+    s.join();
+  });
+}
+
+TEST_F(handoff, a_plain_thread_is_served_though_the_only_processor_is_held_by_a_read) {
+  weft::run({.maxprocs = 1}, [&] {
+    weft::chan<int> c;
+    std::thread thread([&, c] {
+      for (int i = 0; i < 100; ++i) c.send(i);
+      unblock();
+    });
+    weft::scope s;
+    long sum = 0;
+    s.go([&, c] {
+      for (int i = 0; i < 100; ++i) sum += *c.recv();
+    });
+    block_in_read();
+    s.join();
+    EXPECT_EQ(sum, 4950);
+    weft::blocking([&] { thread.join(); });
+  });
+}
+
+TEST_F(handoff, two_burners_on_one_processor_both_come_to_their_end) {
+  weft::run({.maxprocs = 1}, [] {
+    // Each burns until the other has begun, so each must run while the other does.
+    std::atomic<int> begun{0};
+    weft::scope s;
+    for (int i = 0; i < 2; ++i) {
+      s.go([&] {
+        begun.fetch_add(1);
+        while (begun.load(std::memory_order_relaxed) < 2) {
+        }
+      });
+    }
+    s.join();
+  });
+}
+
+int threads_of_process() {
+  int count = 0;
+  DIR* tasks = opendir("/proc/self/task");
+  while (const dirent* entry = readdir(tasks)) count += entry->d_name[0] != '.';
+  closedir(tasks);
+  return count;
+}
+
+TEST_F(handoff, no_more_threads_than_max_threads) {
+  constexpr int most = 4, readers = 20;
+  const int before = threads_of_process();
+  weft::run({.maxprocs = 2, .max_threads = most}, [&] {
+    std::atomic<int> begun{0}, ended{0};
+    int seen = 0;
+    // All but the first few readers can only begin once others have been let go; the plain thread does that in the end.
+    std::thread observer([&] {
+      while (begun.load() < most) std::this_thread::yield();
+      while (ended.load() < readers) {
+        seen = std::max(seen, threads_of_process());
+        const int so_far = ended.load();
+        unblock();
+        while (ended.load() == so_far) std::this_thread::yield();
+      }
+    });
+    weft::scope s;
+    for (int i = 0; i < readers; ++i) {
+      s.go([&] {
+        begun.fetch_add(1);
+        block_in_read();
+        ended.fetch_add(1);
+      });
+    }
+    s.join();
+    weft::blocking([&] { observer.join(); });
+    EXPECT_EQ(ended.load(), readers);
+    EXPECT_LE(seen, before + most + 2) << "beside the program's: the monitor, and the observer";
+  });
+}
+
+}  // namespace

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// In which order fibers run on one P, and that nobody is left out: Go's rules, as a program can observe them.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include <weft/weft.hpp>
+
+#include "tests/support/until_waiting.hpp"
+#include "tests/support/watchdog.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using weft_test::until;
+using weft_test::until_waiting;
+
+class order : public testing::Test {
+  weft_test::watchdog watchdog_{60s};
+};
+
+TEST_F(order, the_fiber_that_was_started_last_runs_first_and_the_others_in_turn) {
+  weft::run({.maxprocs = 1}, [] {
+    std::vector<int> ran;
+    weft::scope s;
+    for (int i = 1; i <= 4; ++i) s.go([&ran, i] { ran.push_back(i); });
+    s.join();
+    EXPECT_EQ(ran, (std::vector<int>{4, 1, 2, 3}));
+  });
+}
+
+TEST_F(order, the_fiber_that_was_woken_last_runs_first_and_the_others_in_turn) {
+  weft::run({.maxprocs = 1}, [] {
+    std::vector<int> ran;
+    weft::scope s;
+    std::vector<weft::chan<void>> gates(4);
+    for (int i = 0; i < 4; ++i) {
+      s.go([&ran, i, gate = gates[static_cast<std::size_t>(i)]] {
+        gate.recv();
+        ran.push_back(i);
+      });
+    }
+    until_waiting(4);
+    for (const auto& gate : gates) gate.send();
+    s.join();
+    EXPECT_EQ(ran, (std::vector<int>{3, 0, 1, 2}));
+  });
+}
+
+TEST_F(order, fibers_that_yield_take_turns) {
+  constexpr std::size_t fibers = 10;
+  weft::run({.maxprocs = 1}, [] {
+    std::vector<long> turns(fibers);
+    long widest = 0;
+    weft::scope s;
+    for (std::size_t f = 0; f < fibers; ++f) {
+      s.go([&, f] {
+        for (int i = 0; i < 1000; ++i) {
+          ++turns[f];
+          const auto [least, most] = std::minmax_element(turns.begin(), turns.end());
+          if (*least != 0 && *most < 1000) widest = std::max(widest, *most - *least);
+          weft::yield();
+        }
+      });
+    }
+    s.join();
+    EXPECT_LE(widest, 1);
+  });
+}
+
+TEST_F(order, a_pair_that_wakes_each_other_starves_nobody) {
+  weft::run({.maxprocs = 1}, [] {
+    bool third_ran = false;
+    weft::chan<int> ping, pong;
+    weft::scope s;
+    s.go([&] { third_ran = true; });
+    s.go([&, ping, pong] {
+      while (!third_ran) {
+        ping.send(1);
+        pong.recv();
+      }
+      ping.close();
+    });
+    s.go([ping, pong] {
+      for (int v : ping) pong.send(v);
+    });
+    s.join();
+    EXPECT_TRUE(third_ran);
+  });
+}
+
+TEST_F(order, a_pair_that_wakes_each_other_holds_up_no_timer) {
+  weft::run({.maxprocs = 1}, [] {
+    bool woken = false;
+    weft::chan<int> ping, pong;
+    weft::scope s;
+    s.go([&] {
+      weft::sleep_for(1ms);
+      woken = true;
+    });
+    s.go([&, ping, pong] {
+      while (!woken) {
+        ping.send(1);
+        pong.recv();
+      }
+      ping.close();
+    });
+    s.go([ping, pong] {
+      for (int v : ping) pong.send(v);
+    });
+    s.join();
+  });
+}
+
+TEST_F(order, a_fiber_that_a_plain_thread_starts_runs_beside_those_that_yield_for_ever) {
+  weft::run({.maxprocs = 1}, [] {
+    std::atomic<bool> injected_ran{false};
+    weft::scope s;
+    for (int f = 0; f < 3; ++f) {
+      s.go([&] {
+        while (!injected_ran.load()) weft::yield();
+      });
+    }
+    std::thread thread([&] { weft::go([&] { injected_ran.store(true); }); });
+    s.join();
+    weft::blocking([&] { thread.join(); });
+  });
+}
+
+TEST_F(order, one_that_yields_alone_still_lets_in_what_comes_from_outside) {
+  weft::run({.maxprocs = 1}, [] {
+    std::atomic<bool> injected_ran{false}, woken{false};
+    std::thread thread([&] { weft::go([&] { injected_ran.store(true); }); });
+    weft::go([&] {
+      weft::sleep_for(1ms);
+      woken.store(true);
+    });
+    until([&] { return injected_ran.load() && woken.load(); });
+    weft::blocking([&] { thread.join(); });
+  });
+}
+
+TEST_F(order, many_started_at_once_all_run_though_the_ring_is_full) {
+  weft::run({.maxprocs = 1}, [] {
+    constexpr int count = 5000;  // the ring has 256 places: the rest goes over the global queue
+    std::vector<int> ran(count);
+    weft::scope s;
+    for (int i = 0; i < count; ++i) s.go([&ran, i] { ++ran[static_cast<std::size_t>(i)]; });
+    s.join();
+    EXPECT_EQ(std::count(ran.begin(), ran.end(), 1), count);
+  });
+}
+
+}  // namespace

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every ```cpp block of docs/*.md is compiled; one with a main is also run, as the ctest test docs_PAGE_N, and must end
-# with status 0. (The README's program is compiled and run by tests/consumer.)
-file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/*.md)
+# Every ```cpp block of the pages under docs/ is compiled; one with a main is also run, as the ctest test
+# docs_FOLDER_PAGE_N, and must end with status 0. (The README's program is compiled and run by tests/consumer.)
+file(GLOB_RECURSE pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/*.md)
 set(fragments "")
 foreach(page IN LISTS pages)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${page})
-  cmake_path(GET page STEM stem)
+  cmake_path(RELATIVE_PATH page BASE_DIRECTORY ${PROJECT_SOURCE_DIR}/docs OUTPUT_VARIABLE stem)
+  cmake_path(REMOVE_EXTENSION stem)
   string(MAKE_C_IDENTIFIER docs_${stem} name)
   execute_process(
     COMMAND awk -f ${PROJECT_SOURCE_DIR}/cmake/snippets.awk -v name=${name} -v out=${CMAKE_CURRENT_BINARY_DIR}/${name} ${page}

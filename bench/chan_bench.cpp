@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Channels: a hand-over between two fibers (pingpong), the same where each fiber is bound to a thread of its own so
-// that every message is a wake-up across threads (pingpong_threads), a token around a ring of 1000 (cold stacks), and
-// items through a buffer of 128 (lock cost, and who wakes whom).
+// Channels: a hand-over between two fibers (pingpong), a token around a ring of 1000 (cold stacks), and items through a
+// buffer of 128 (lock cost, and who wakes whom).
 #include <weft/weft.hpp>
 
 #include <stdexcept>
@@ -25,28 +24,6 @@ void pingpong(const bench::context& c) {
         if (back.recv().value() != i) throw std::runtime_error("pingpong: a value was lost");
       }
       there.close();
-    });
-  });
-}
-
-void pingpong_threads(const bench::context& c) {
-  weft::run({.maxprocs = c.w}, [&] {
-    const long trips = c.scale(20'000);
-    c.measure(trips, [&] {
-      weft::chan<long> there(0), back(0);
-      auto partner = weft::spawn([=] {
-        weft::thread_pin pinned;
-        for (long v : there) back.send(v);
-      });
-      weft::spawn([=] {
-        weft::thread_pin pinned;
-        for (long i = 0; i < trips; ++i) {
-          there.send(i);
-          if (back.recv().value() != i) throw std::runtime_error("pingpong: a value was lost");
-        }
-        there.close();
-      }).join();
-      partner.join();
     });
   });
 }
@@ -112,7 +89,6 @@ void buffered(const bench::context& c, int producers, int consumers) {
 int main(int argc, char** argv) {
   return bench::main(argc, argv,
                      {{"pingpong", {1, 2}, pingpong},
-                      {"pingpong_threads", {2}, pingpong_threads},
                       {"ring_1000", {1, 2}, ring},
                       {"chan128_1_1", {1, 2}, [](const bench::context& c) { buffered(c, 1, 1); }},
                       {"chan128_4_4", {1, 2}, [](const bench::context& c) { buffered(c, 4, 4); }}});

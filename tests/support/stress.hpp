@@ -22,20 +22,22 @@
 
 namespace weft_test {
 
-#if defined(__SANITIZE_THREAD__)
-inline constexpr int slowdown = 5;
-#elif defined(__SANITIZE_ADDRESS__)
-inline constexpr int slowdown = 4;
-#elif defined(__has_feature)
+#if defined(__has_feature)  // clang's way to say it
 #if __has_feature(thread_sanitizer)
-inline constexpr int slowdown = 5;
+#define WEFT_TEST_TSAN 1
 #elif __has_feature(address_sanitizer)
+#define WEFT_TEST_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__) || defined(WEFT_TEST_TSAN)
+inline constexpr bool under_tsan = true;
+#else
+inline constexpr bool under_tsan = false;
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(WEFT_TEST_ASAN)
 inline constexpr int slowdown = 4;
 #else
-inline constexpr int slowdown = 1;
-#endif
-#else
-inline constexpr int slowdown = 1;
+inline constexpr int slowdown = under_tsan ? 5 : 1;
 #endif
 
 /// A count for a plain build, made smaller where everything is slower.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An echo server, a fiber a connection: what comes in goes back, until the peer has finished. Ends with status 0 on SIGINT or SIGTERM.
+// An echo server, a fiber a connection: what comes in goes back, until the peer has finished. Ends with status 0 on
+// SIGINT or SIGTERM.
 //
 //   echo_server [--port N]
 #include <charconv>
@@ -21,11 +22,13 @@
 static std::string address_from(int argc, char** argv) {
   std::uint16_t port = 7007;
   if (argc != 1) {
-    if (argc != 3 || std::string_view(argv[1]) != "--port") throw std::invalid_argument("usage: echo_server [--port N]");
+    if (argc != 3 || std::string_view(argv[1]) != "--port")
+      throw std::invalid_argument("usage: echo_server [--port N]");
     const char* const end = argv[2] + std::strlen(argv[2]);
     const auto [rest, error] = std::from_chars(argv[2], end, port);
     if (error != std::errc{} || rest != end)
-      throw std::invalid_argument("--port " + std::string(argv[2]) + ": expected a number from 0 (any free port) to 65535");
+      throw std::invalid_argument("--port " + std::string(argv[2]) +
+                                  ": expected a number from 0 (any free port) to 65535");
   }
   return "127.0.0.1:" + std::to_string(port);
 }

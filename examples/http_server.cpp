@@ -5,9 +5,10 @@
 //   GET /json    a document
 //   GET /fibers  how many fibers there are, and how many run at once
 //
-// Connections are kept alive, requests may be pipelined. A client that is slow to send its request or to take its answer is cut off, as
-// is one whose head or body is too large; what is no HTTP is answered with 400. On SIGINT and SIGTERM no more connections are taken in,
-// those without a request end at once, and running requests have a limited time to finish; the exit status is then 0.
+// Connections are kept alive, requests may be pipelined. A client that is slow to send its request or to take its
+// answer is cut off, as is one whose head or body is too large; what is no HTTP is answered with 400. On SIGINT and
+// SIGTERM no more connections are taken in, those without a request end at once, and running requests have a limited
+// time to finish; the exit status is then 0.
 //
 //   http_server [ADDRESS:PORT] [--port N] [--request-time SECONDS]
 #include <utility>
@@ -54,7 +55,8 @@ Number number_from(std::string_view name, std::string_view text, unsigned long m
   unsigned long value = 0;
   const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || rest != text.data() + text.size() || value > most)
-    throw std::invalid_argument(std::string(name) + ' ' + std::string(text) + ": expected a number from 0 to " + std::to_string(most));
+    throw std::invalid_argument(std::string(name) + ' ' + std::string(text) + ": expected a number from 0 to " +
+                                std::to_string(most));
   return static_cast<Number>(value);
 }
 
@@ -96,7 +98,8 @@ response handle(const request& r) {
   if (r.target() == "/json") return text_response(http::status::ok, r, json, R"({"message":"Hello, World!"})");
   if (r.target() == "/fibers")
     return text_response(http::status::ok, r, json,
-                         "{\"fibers\":" + std::to_string(weft::num_fibers()) + ",\"maxprocs\":" + std::to_string(weft::maxprocs()) + "}");
+                         "{\"fibers\":" + std::to_string(weft::num_fibers()) +
+                             ",\"maxprocs\":" + std::to_string(weft::maxprocs()) + "}");
   return text_response(http::status::not_found, r, text, "no such page\n");
 }
 
@@ -112,7 +115,8 @@ class connection {
       http::request_parser<http::string_body> parser;
       parser.header_limit(most_head);
       parser.body_limit(most_body);
-      stream_.set_read_deadline(weft::clock::now() + how_.request_time);  // for all of the request, however it trickles in
+      stream_.set_read_deadline(weft::clock::now() +
+                                how_.request_time);  // for all of the request, however it trickles in
       boost::beast::error_code error;
       http::read_header(stream_, buffer_, parser, error);
       if (!error && !parser.is_done() && boost::beast::iequals(parser.get()[http::field::expect], "100-continue"))
@@ -156,9 +160,11 @@ class connection {
 
   void refuse(const boost::beast::error_code& why) {
     http::status status = http::status::bad_request;
-    if (why == http::error::end_of_stream || why.category() == boost::system::system_category()) return;  // the peer, or its time, is gone
+    if (why == http::error::end_of_stream || why.category() == boost::system::system_category())
+      return;  // the peer, or its time, is gone
     if (why == http::error::body_limit) status = http::status::payload_too_large;
-    if (why == http::error::header_limit || why == http::error::buffer_overflow) status = http::status::request_header_fields_too_large;
+    if (why == http::error::header_limit || why == http::error::buffer_overflow)
+      status = http::status::request_header_fields_too_large;
     if (why == http::error::partial_message) return;
     request none;
     none.keep_alive(false);
@@ -196,11 +202,13 @@ void serve(const settings& how) {
     listener.close();
   });
   while (auto stream = listener.accept())
-    connections.go([stream = std::move(*stream), &how, &ending]() mutable { connection(std::move(stream), how, ending).serve(); });
+    connections.go(
+        [stream = std::move(*stream), &how, &ending]() mutable { connection(std::move(stream), how, ending).serve(); });
   try {
     weft::with_timeout(drain_time, [&] { connections.join(); });
   } catch (const weft::timed_out&) {
-    std::fprintf(stderr, "http_server: requests still ran after %d s and were cut off\n", static_cast<int>(drain_time.count()));
+    std::fprintf(stderr, "http_server: requests still ran after %d s and were cut off\n",
+                 static_cast<int>(drain_time.count()));
     connections.cancel();
     connections.join();
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numeric addresses are parsed here; names go to getaddrinfo, on the calling thread but with the P given up (weft::blocking), since it
-// may take seconds.
+// Numeric addresses are parsed here; names go to getaddrinfo, on the calling thread but with the P given up
+// (weft::blocking), since it may take seconds.
 #include "netpoll/address.hpp"
 
 #include <arpa/inet.h>

@@ -30,8 +30,8 @@ struct lookup {
   std::string detail;  ///< completes the message, if there is more to say than the code
 };
 
-/// "host:port", "[v6]:port"; the host may be a name, which is resolved under weft::blocking. An empty host: with `passive` every local
-/// address (IPv6 and IPv4 by one socket, where there is IPv6), else this machine.
+/// "host:port", "[v6]:port"; the host may be a name, which is resolved under weft::blocking. An empty host: with
+/// `passive` every local address (IPv6 and IPv4 by one socket, where there is IPv6), else this machine.
 lookup look_up(std::string_view where, bool passive);
 
 }  // namespace weft::inline v0::rt

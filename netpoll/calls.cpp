@@ -32,8 +32,12 @@ static Result or_errno(Result result) noexcept {
   return or_errno(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
-[[gnu::noinline]] int connect_now(int fd, const sockaddr* to, socklen_t length) noexcept { return or_errno(::connect(fd, to, length)); }
-[[gnu::noinline]] int bind_now(int fd, const sockaddr* to, socklen_t length) noexcept { return or_errno(::bind(fd, to, length)); }
+[[gnu::noinline]] int connect_now(int fd, const sockaddr* to, socklen_t length) noexcept {
+  return or_errno(::connect(fd, to, length));
+}
+[[gnu::noinline]] int bind_now(int fd, const sockaddr* to, socklen_t length) noexcept {
+  return or_errno(::bind(fd, to, length));
+}
 [[gnu::noinline]] int listen_now(int fd) noexcept { return or_errno(::listen(fd, SOMAXCONN)); }
 [[gnu::noinline]] int shutdown_now(int fd, int how) noexcept { return or_errno(::shutdown(fd, how)); }
 

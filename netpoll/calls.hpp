@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // System calls of sockets, each with its errno in one piece: the result, or minus the errno.
 //
-// A fiber that parks may go on on another thread, and the compiler may keep errno's address across the switch (its accessor is declared
-// `const`). So errno is read here, in functions that neither park nor are inlined, and nowhere in code that parks.
+// A fiber that parks may go on on another thread, and the compiler may keep errno's address across the switch (its
+// accessor is declared `const`). So errno is read here, in functions that neither park nor are inlined, and nowhere in
+// code that parks.
 #pragma once
 
 #include <sys/socket.h>
@@ -14,16 +15,16 @@
 namespace weft::inline v0::rt {
 
 ssize_t recv_now(int fd, void* to, std::size_t n) noexcept;
-ssize_t send_now(int fd, const void* from, std::size_t n) noexcept;            // never a signal
-ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept;      // never a signal
-int accept_now(int fd, sockaddr_storage& peer) noexcept;                       // non-blocking, close-on-exec; so are the next
+ssize_t send_now(int fd, const void* from, std::size_t n) noexcept;        // never a signal
+ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept;  // never a signal
+int accept_now(int fd, sockaddr_storage& peer) noexcept;  // non-blocking, close-on-exec; so are the next
 int socket_now(int family, int type) noexcept;
 int connect_now(int fd, const sockaddr* to, socklen_t length) noexcept;
 int bind_now(int fd, const sockaddr* to, socklen_t length) noexcept;
 int listen_now(int fd) noexcept;
 int shutdown_now(int fd, int how) noexcept;
 int set_option_now(int fd, int level, int name, int value) noexcept;
-int pending_error_now(int fd) noexcept;                                        // SO_ERROR, positive
+int pending_error_now(int fd) noexcept;  // SO_ERROR, positive
 int local_address_now(int fd, sockaddr_storage& local) noexcept;
 int peer_address_now(int fd, sockaddr_storage& peer) noexcept;
 

@@ -29,7 +29,8 @@ failure await_connection(descriptor& d) noexcept {
   }
 }
 
-// A port that nobody listens on may be the one that the kernel has just given to us: then TCP connects the socket to itself.
+// A port that nobody listens on may be the one that the kernel has just given to us: then TCP connects the socket to
+// itself.
 bool connected_to_itself(int fd) noexcept {
   sockaddr_storage local, peer;
   return local_address_now(fd, local) == 0 && peer_address_now(fd, peer) == 0 &&
@@ -110,7 +111,8 @@ tcp_stream connect(std::string_view where) {
   tcp_stream result = connect_at(where, why, error, detail);
   if (!error) return result;
   if (why.cancelled) throw_cancelled();
-  throw std::system_error(error, "weft::net: connect to \"" + std::string(where) + "\"" + (detail.empty() ? "" : " (" + detail + ")"));
+  throw std::system_error(
+      error, "weft::net: connect to \"" + std::string(where) + "\"" + (detail.empty() ? "" : " (" + detail + ")"));
 }
 
 }  // namespace net

@@ -1,49 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
-// A descriptor that fibers wait for: readiness, one reader and one writer at a time, deadlines, and a close that nobody survives inside.
+// A descriptor that fibers wait for: readiness, one reader and one writer at a time, deadlines, and a close that nobody
+// survives inside.
 //
-// Problem: an edge from the kernel, a close, a deadline and a cancellation may come in the same moment, on different threads, for one
-// parked fiber; and the number of a closed descriptor is given out again at once, so no operation may be in flight when it is closed.
+// Problem: an edge from the kernel, a close, a deadline and a cancellation may come in the same moment, on different
+// threads, for one parked fiber; and the number of a closed descriptor is given out again at once, so no operation may
+// be in flight when it is closed.
 //
-// A side (reading or writing) is held by one operation from `begin` to `end`; others queue behind it and are handed it in order. Only the
-// holder parks for readiness, in `waiters`, which so has at most one entry. Everything is guarded by one lock per descriptor.
+// A side (reading or writing) is held by one operation from `begin` to `end`; others queue behind it and are handed it
+// in order. Only the holder parks for readiness, in `waiters`, which so has at most one entry. Everything is guarded by
+// one lock per descriptor.
 //
-// States of a side while it is held: IDLE (ready = false, no waiter), READY (ready = true), PARKED (a waiter is linked).
+// States of a side while it is held: IDLE (ready = false, no waiter), READY (ready = true), PARKED (a waiter is
+// linked).
 //
-//   #   actor       from -> to            under the lock                                       then
-//   T1  begin,wait  READY -> IDLE         ready = false                                        the system call is made (again)
-//   T2  wait        IDLE -> PARKED        arm G's wait word, link, start the deadline's timer  look at the cancel flag, park; the hook
-//                                                                                              releases the lock (wait.hpp)
-//   T3  event       IDLE -> READY         ready = true: sticky, nobody to wake
-//   T4  event       PARKED -> IDLE        unlink, claim G: won, result = ok                    appended to the harvest, made ready later
-//   T5  event       PARKED -> READY       unlink, claim G: lost to a timer or a canceller; the edge stays for the next operation
-//   T6  event       READY -> READY        coalesced
-//   T7  deadline    PARKED -> PARKED      the waiter's own timer claims G, under the heap's lock only; G unlinks itself (T9)
-//   T8  cancel      as T7, by the canceller, under the fiber's scope lock
-//   T9  woken by T7, T8   PARKED -> IDLE  unlink if still linked (always under the lock, never by a peek)
-//   T10 set_deadline PARKED -> IDLE       an earlier deadline: unlink, claim, "look again"     the fiber parks anew (T2), or is late
-//   T11 close       PARKED -> IDLE, queue emptied: claim each, result = closed                 all woken; `closed` keeps others out
+//   #    actor         from -> to         under the lock                                   then
+//   T1   begin, wait   READY -> IDLE      ready = false                                    the call is made (again)
+//   T2   wait          IDLE -> PARKED     arm G's wait word, link, start its timer         look at the cancel flag,
+//                                                                                          park; the hook unlocks
+//   T3   event         IDLE -> READY      ready = true: sticky                             nobody to wake
+//   T4   event         PARKED -> IDLE     unlink, claim G: won, result = ok                made ready after the poll
+//   T5   event         PARKED -> READY    unlink, claim G: lost to a timer or a canceller  the edge stays: G may park
+//                                                                                          anew without a call
+//   T6   event         READY -> READY     coalesced
+//   T7   timer         PARKED -> PARKED   (only the heap's) claim G                        G resumes: T9
+//   T8   canceller     PARKED -> PARKED   (only the fiber's scope lock) claim G            G resumes: T9
+//   T9   G             PARKED -> IDLE     unlink if still linked; never without the lock late: look again (T2)
+//   T10  set_deadline  PARKED -> IDLE     nearer than before: unlink, claim G            parks anew (T2), or is late
+//   T11  close         PARKED -> IDLE     closed; unlink, claim all, those who queue too all woken; the close waits
 //
-// There is one way from parked to ready, the compare-and-swap on G's wait word in T4, T7, T8, T10, T11: whoever wins it readies the fiber,
-// once. So the side needs no claim of its own (two claim words would let an event and a canceller win one each).
+// There is one way from parked to ready, the compare-and-swap on G's wait word in T4, T7, T8, T10, T11: whoever wins it
+// readies the fiber, once. So the side needs no claim of its own (two claim words would let an event and a canceller
+// win one each).
 //
-// Why a lock and not a state word: a lock-free NIL/READY/waiter* costs a locked instruction more per wait (link, event, claim, clean-up
-// against lock, event, claim), and its event would touch the waiter on a frame that a canceller has let go meanwhile. Under the lock the
-// frame cannot die before its fiber has taken the same lock (waiter.hpp, invariant 2).
+// Why a lock and not a state word: a lock-free NIL/READY/waiter* costs a locked instruction more per wait (link, event,
+// claim, clean-up against lock, event, claim), and its event would touch the waiter on a frame that a canceller has let
+// go meanwhile. Under the lock the frame cannot die before its fiber has taken the same lock (waiter.hpp, invariant 2).
 //
-// A lost edge is excluded because READY is cleared only (a) before a system call that is surely made, which sees whatever the edge
-// announced, and (b) when it is consumed by T1. Spurious readiness costs one call that says EAGAIN, so every caller loops.
+// A lost edge is excluded because READY is cleared only (a) before a system call that is surely made, which sees
+// whatever the edge announced, and (b) when it is consumed by T1. Spurious readiness costs one call that says EAGAIN,
+// so every caller loops.
 //
-// Short reads. After a read that gave less than was asked for, a stream socket is empty: the next edge comes with the next byte. `begin`
-// then parks at once instead of asking for an EAGAIN (4 to 7 % of a small request). That is no longer so once the peer has shut down or
-// urgent data has come (one edge may announce data and FIN), or somebody else uses the descriptor: then `probes_` is set, for good.
+// Short reads. After a read that gave less than was asked for, a stream socket is empty: the next edge comes with the
+// next byte. `begin` then parks at once instead of asking for an EAGAIN (4 to 7 % of a small request). That is no
+// longer so once the peer has shut down or urgent data has come (one edge may announce data and FIN), or somebody else
+// uses the descriptor: then `probes_` is set, for good.
 //
-// Memory order: all plain members belong to `lock_` (acquire in lock, release in unlock). What the kernel did to the socket before it
-// reported the edge it orders itself. `fd_` is written before the descriptor is published by EPOLL_CTL_ADD or returned, and read by
-// holders only.
-// Lock order: lock_ < timer heap's lock; lock_ < table's lock. No system call under it.
+// Memory order: all plain members belong to `lock_` (acquire in lock, release in unlock). What the kernel did to the
+// socket before it reported the edge it orders itself. `fd_` is written before the descriptor is published by
+// EPOLL_CTL_ADD or returned, and read by holders only.
+// Lock order: lock_ < timer heap's lock. No system call under it.
 //
-// Locked instructions: an operation that does not park 2 (begin, end); one that parks after a short read 4: begin, which goes on to
-// park with the same lock, event, claim, end; after an EAGAIN one more. An echo is 6: read 4, write 2.
+// Locked instructions: an operation that does not park 2 (begin, end); one that parks after a short read 4: begin,
+// which goes on to park with the same lock, event, claim, end; after an EAGAIN one more. An echo is 6: read 4, write 2.
 #pragma once
 
 #include <algorithm>
@@ -74,7 +82,8 @@ class basic_descriptor {
   basic_descriptor(const basic_descriptor&) = delete;
   basic_descriptor& operator=(const basic_descriptor&) = delete;
 
-  /// Makes a free one stand for `fd`. `short_reads_tell`: a stream socket of the internet families. Before anybody else knows of it.
+  /// Makes a free one stand for `fd`. `short_reads_tell`: a stream socket of the internet families. Before anybody else
+  /// knows of it.
   void open(int fd, bool short_reads_tell) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     lock_.lock();
     fd_ = fd;
@@ -103,8 +112,8 @@ class basic_descriptor {
   int fd() const noexcept { return fd_; }
   std::uint32_t generation() const noexcept { return generation_; }
 
-  /// Waits until the side is the caller's. `ok`: make the system call; anything else: the side is not held. After a short read it has
-  /// waited for readiness, too.
+  /// Waits until the side is the caller's. `ok`: make the system call; anything else: the side is not held. After a
+  /// short read it has waited for readiness, too.
   wait_outcome begin(direction d) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     side& s = of(d);
     lock_.lock();
@@ -136,19 +145,23 @@ class basic_descriptor {
     return wait_outcome::ok;
   }
 
-  /// The holder, after EAGAIN: waits until it is worth while to try again. `ok`: do. The side stays held, however it ends.
+  /// The holder, after EAGAIN: waits until it is worth while to try again. `ok`: do. The side stays held, however it
+  /// ends.
   wait_outcome wait(direction d) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     lock_.lock();
     return wait_locked(of(d));
   }
 
-  /// The holder: waits until `until` although the descriptor may be ready. `ok`: the time has come. The side stays held.
+  /// The holder: waits until `until` although the descriptor may be ready. `ok`: the time has come. The side stays
+  /// held.
   wait_outcome pause(direction d, nanoseconds_t until) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     side& s = of(d);
     for (;;) {
       lock_.lock();
       if (closed_ || expired(s) || Env::now() >= until) {
-        const wait_outcome how = closed_ ? wait_outcome::closed : expired(s) ? wait_outcome::timed_out : wait_outcome::ok;
+        const wait_outcome how = closed_      ? wait_outcome::closed
+                                 : expired(s) ? wait_outcome::timed_out
+                                              : wait_outcome::ok;
         lock_.unlock();
         return how;
       }
@@ -164,8 +177,8 @@ class basic_descriptor {
     }
   }
 
-  /// Gives the side to the next in line. `drained`: a read just now gave less than it asked for. True: this was one of many operations
-  /// in a row that found no need to park, and others should have a turn.
+  /// Gives the side to the next in line. `drained`: a read just now gave less than it asked for. True: this was one of
+  /// many operations in a row that found no need to park, and others should have a turn.
   bool end(direction d, bool drained) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     side& s = of(d);
     typename Env::fiber* next = nullptr;
@@ -226,8 +239,8 @@ class basic_descriptor {
     if (parked != nullptr) Env::wake(parked);
   }
 
-  /// Fails what waits and what will come, and returns when nobody is inside any more; not cancellable. True: the caller is the one who
-  /// closes the file. False: somebody else has, or is at it.
+  /// Fails what waits and what will come, and returns when nobody is inside any more; not cancellable. True: the caller
+  /// is the one who closes the file. False: somebody else has, or is at it.
   bool close() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     batch woken;
     lock_.lock();
@@ -267,14 +280,14 @@ class basic_descriptor {
   }
 
  private:
-  static constexpr std::size_t look_again = 1;        ///< in waiter::amount: woken by set_deadline
+  static constexpr std::size_t look_again = 1;         ///< in waiter::amount: woken by set_deadline
   static constexpr std::uint16_t most_in_a_row = 128;  ///< operations without a park, before others get a turn
 
   struct side {
     typename Env::template var<nanoseconds_t> deadline{never};
     typename Env::template var<nanoseconds_t> parked_until{never};  ///< the time-out of whoever waits now
-    detail::wait_list waiters;  ///< for readiness: the holder, or nobody
-    detail::wait_list queue;    ///< for the side
+    detail::wait_list waiters;                                      ///< for readiness: the holder, or nobody
+    detail::wait_list queue;                                        ///< for the side
     typename Env::template var<bool> busy{false};
     typename Env::template var<bool> ready{false};    ///< an edge that nobody has looked into yet
     typename Env::template var<bool> drained{false};  ///< the last read gave less than was asked for
@@ -330,7 +343,8 @@ class basic_descriptor {
       s.parked_until = static_cast<nanoseconds_t>(s.deadline);
       node w;
       const wait_outcome how = wait_in_queue<Env>(lock_, s.waiters, w, {wait_reason::io_wait, true, s.deadline});
-      if (how == wait_outcome::timed_out || (how == wait_outcome::ok && w.amount == look_again)) continue;  // it may have been moved
+      if (how == wait_outcome::timed_out || (how == wait_outcome::ok && w.amount == look_again))
+        continue;  // it may have been moved
       return how;
     }
   }

@@ -70,7 +70,8 @@ int epoll_poller::wait(void* events, int room, nanoseconds_t timeout) noexcept {
   }
 #endif
   const nanoseconds_t rounded_up = (timeout - 1) / 1'000'000 + 1;
-  return epoll_wait(epoll_, out, room, static_cast<int>(std::min<nanoseconds_t>(rounded_up, std::numeric_limits<int>::max())));
+  return epoll_wait(epoll_, out, room,
+                    static_cast<int>(std::min<nanoseconds_t>(rounded_up, std::numeric_limits<int>::max())));
 }
 
 void epoll_poller::poll(nanoseconds_t timeout, g_list& ready) noexcept {

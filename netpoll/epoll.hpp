@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The poller over epoll: one instance for the process, edge-triggered, each descriptor registered once for everything.
 //
-// The one M that sleeps in it is got up through an eventfd. That is registered level-triggered and drained by a sleeper only: a busy M
-// that just looks in leaves it readable, so it cannot eat the wake that was meant for the sleeper. `wake_pending_` makes a second wake
-// free while the first one stands.
-//   wake    pending.exchange(1): 0 -> write the eventfd         (acq_rel: what was published before a wake that found 1 is seen by the
-//   sleeper read the eventfd; pending.exchange(0)                sleeper after its exchange)
-// The sleeper reads before it exchanges: the other way round a wake in between would be swallowed, and block all later ones.
+// The one M that sleeps in it is got up through an eventfd. That is registered level-triggered and drained by a sleeper
+// only: a busy M that just looks in leaves it readable, so it cannot eat the wake that was meant for the sleeper.
+// `wake_pending_` makes a second wake free while the first one stands.
+//   wake      pending.exchange(1); it was 0: write the eventfd
+//   sleeper   read the eventfd; pending.exchange(0)    acq_rel both: it sees what came before a wake that wrote nothing
+// The sleeper reads before it exchanges: the other way round a wake in between would be swallowed, and block all later
+// ones.
 //
 // Time-outs are nanoseconds with epoll_pwait2 (Linux 5.11), else milliseconds, rounded up: never early.
 // An M counts as sleeping in the kernel while it is here; no lock is held across the system call.
@@ -36,7 +37,8 @@ class epoll_poller final : public poller {
 
   void poll(nanoseconds_t timeout, g_list& ready) noexcept override;
   void wake() noexcept override;
-  /// Whether any descriptor is open: to count those that are being waited for would cost every park two locked instructions.
+  /// Whether any descriptor is open: to count those that are being waited for would cost every park two locked
+  /// instructions.
   bool has_waiters() const noexcept override { return descriptors_.load(std::memory_order_relaxed) != 0; }
 
   /// Events for descriptors that had been closed by then.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// fork: a child shares the parent's epoll instance, and would eat its edges. So the child's copies are closed at once, and to open a
-// descriptor in a child that has not called exec ends it: its runtime has no threads.
+// fork: a child shares the parent's epoll instance, and would eat its edges. So the child's copies are closed at once,
+// and to open a descriptor in a child that has not called exec ends it: its runtime has no threads.
 #include "netpoll/open.hpp"
 
 #include <pthread.h>
@@ -44,9 +44,12 @@ epoll_poller& net_poller() noexcept { return the_poller; }
 
 void need_runtime(const char* what) {
   if (forked.load(std::memory_order_relaxed))
-    fatal("weft: a socket is opened in a child process after fork(): the runtime's threads stayed with the parent; call exec first");
+    fatal(
+        "weft: a socket is opened in a child process after fork(): the runtime's threads stayed with the parent; call "
+        "exec first");
   if (sched.procs.load(std::memory_order_acquire) == 0)
-    throw std::logic_error(std::string("weft: no runtime runs: ") + what + " needs one (weft::run), also from plain threads");
+    throw std::logic_error(std::string("weft: no runtime runs: ") + what +
+                           " needs one (weft::run), also from plain threads");
 }
 
 descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept {

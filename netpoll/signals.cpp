@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a signal handler to channels, through a pipe and a thread.
 //
-//   handler    writes the signal's number into a pipe: the only thing it may do. It never blocks: a full pipe loses the signal, as the
-//              kernel itself merges those that are pending.
-//   thread     reads numbers, and sends them without waiting on each channel that wants them. It is a plain thread, so that a signal
-//              needs no fiber, and reaches the channels also while no runtime runs. It blocks all signals and lives as long as the process.
+//   handler    writes the signal's number into a pipe: the only thing it may do. It never blocks: a full pipe loses the
+//              signal, as the kernel itself merges those that are pending.
+//   thread     reads numbers, and sends them without waiting on each channel that wants them. It is a plain thread, so
+//              that a signal needs no fiber, and reaches the channels also while no runtime runs. It lives as long as
+//              the process, and blocks no signals: an M that it causes to be started would inherit that.
 //   registry   holds a handle of every channel, and drops those that nobody else holds any more.
 //
-// A signalfd would do without the handler, but only if every thread of the process blocked the signals, those of libraries included.
+// A signalfd would do without the handler, but only if every thread of the process blocked the signals, those of
+// libraries included.
 #include "netpoll/signals.hpp"
 
 #include <weft/signals.hpp>
@@ -90,12 +92,8 @@ void start(registry& r) {
   fcntl(ends[1], F_SETFL, O_NONBLOCK);
   std::copy(ends, ends + 2, r.pipe);
   pipe_for_handlers.store(ends[1], std::memory_order_release);
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   pthread_t thread;
   const int error = pthread_create(&thread, nullptr, deliver_for_ever, nullptr);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (error == 0) {
     pthread_detach(thread);
     return;
@@ -107,7 +105,8 @@ void start(registry& r) {
 }
 
 void check(std::initializer_list<int> wanted) {
-  if (wanted.size() == 0) throw std::invalid_argument("weft::signals: the list is empty; expected signals such as SIGINT, SIGTERM");
+  if (wanted.size() == 0)
+    throw std::invalid_argument("weft::signals: the list is empty; expected signals such as SIGINT, SIGTERM");
   for (const int number : wanted) {
     const bool uncatchable = number == SIGKILL || number == SIGSTOP;
     const bool fault = number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL;
@@ -121,7 +120,10 @@ void check(std::initializer_list<int> wanted) {
 }
 
 void sweep(std::vector<subscription>& all) {
-  all.erase(std::remove_if(all.begin(), all.end(), [](const subscription& s) { return detail::chan_is_sole(detail::chan_insight::core(s.to)); }), all.end());
+  all.erase(
+      std::remove_if(all.begin(), all.end(),
+                     [](const subscription& s) { return detail::chan_is_sole(detail::chan_insight::core(s.to)); }),
+      all.end());
 }
 
 }  // namespace
@@ -139,7 +141,8 @@ chan<int> signals(std::initializer_list<int> wanted) {
   how.sa_flags = SA_RESTART | SA_ONSTACK;  // fibers' stacks are small
   sigfillset(&how.sa_mask);
   for (const int number : wanted)
-    if (sigaction(number, &how, nullptr) != 0) refuse(errno, ("cannot handle signal " + std::to_string(number)).c_str());
+    if (sigaction(number, &how, nullptr) != 0)
+      refuse(errno, ("cannot handle signal " + std::to_string(number)).c_str());
   return channel;
 }
 

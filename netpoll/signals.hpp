@@ -4,8 +4,8 @@
 
 namespace weft::inline v0::rt {
 
-/// Whether somebody still holds a channel that signals() has made: then a signal can wake the fibers that wait for it, and nothing is a
-/// deadlock. Any thread.
+/// Whether somebody still holds a channel that signals() has made: then a signal can wake the fibers that wait for it,
+/// and nothing is a deadlock. Any thread.
 bool signals_are_awaited() noexcept;
 
 }  // namespace weft::inline v0::rt

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The descriptors of the process: a table that never shrinks.
 //
-// Invariant: a slot's memory is never unmapped and never another type's, so an event that the kernel reported before its descriptor was
-// closed may still look at the slot; the generation tells it that the slot is somebody else's by now.
-// Lock order: the table's lock is a leaf.
+// Invariant: a slot's memory is never unmapped and never another type's, so an event that the kernel reported before
+// its descriptor was closed may still look at the slot; the generation tells it that the slot is somebody else's by
+// now. Lock order: the table's lock is a leaf.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,9 @@ namespace weft::inline v0::rt {
 
 struct net_env : env {
   static nanoseconds_t now() noexcept { return steady_now(); }
-  /// Also: a plain thread, when no runtime runs that would look for events, or one that ends. `closing` is set before the fence that
-  /// precedes the release of waiting threads (runtime/run/run.cpp), so that a thread which comes later finds it here.
+  /// Also: a plain thread, when no runtime runs that would look for events, or one that ends. `closing` is set before
+  /// the fence that precedes the release of waiting threads (runtime/run/run.cpp), so that a thread which comes later
+  /// finds it here.
   static bool cancel_pending(const G* g) noexcept {
     if (g->kind == g_kind::thread) [[unlikely]]
       return sched.closing.load(std::memory_order_acquire) || sched.procs.load(std::memory_order_acquire) == 0;
@@ -25,7 +26,7 @@ struct net_env : env {
 };
 
 struct alignas(64) descriptor : basic_descriptor<net_env> {
-  std::uint32_t index = 0;       ///< its place in the table, from 1; constant
+  std::uint32_t index = 0;          ///< its place in the table, from 1; constant
   descriptor* next_free = nullptr;  ///< under the table's lock
 };
 

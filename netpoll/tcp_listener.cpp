@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Listening and accepting. An accept that fails for want of descriptors or memory is retried by the clock, since no new edge comes for
-// the connections that already queue.
+// Listening and accepting. An accept that fails for want of descriptors or memory is retried by the clock, since no new
+// edge comes for the connections that already queue.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
@@ -24,7 +24,8 @@ constexpr nanoseconds_t longest_pause = 1'000'000'000;
 
 bool scarce(int error) noexcept { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
 
-/// What accept(2) reports of a connection that is gone already; a network error of the new socket counts, too (accept(2), "Error handling").
+/// What accept(2) reports of a connection that is gone already; a network error of the new socket counts, too
+/// (accept(2), "Error handling").
 bool passed_over(int error) noexcept {
   switch (error) {
     case EINTR:
@@ -161,7 +162,8 @@ tcp_listener listen(std::string_view where) {
   tcp_listener result = listen_at(where, why, error, detail);
   if (!error) return result;
   if (why.cancelled) throw_cancelled();
-  throw std::system_error(error, "weft::net: listen on \"" + std::string(where) + "\"" + (detail.empty() ? "" : " (" + detail + ")"));
+  throw std::system_error(
+      error, "weft::net: listen on \"" + std::string(where) + "\"" + (detail.empty() ? "" : " (" + detail + ")"));
 }
 
 }  // namespace net

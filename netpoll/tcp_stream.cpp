@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading and writing: the system call first, park only on EAGAIN. Every call is made by the holder of the side, so the number cannot be
-// closed, and given out anew, beneath it.
+// Reading and writing: the system call first, park only on EAGAIN. Every call is made by the holder of the side, so the
+// number cannot be closed, and given out anew, beneath it.
 //
 // Price of an echo that parks once: recv, send; 6 locked instructions (descriptor.hpp); no allocation, no epoll_ctl.
 #include <weft/net.hpp>
@@ -11,9 +11,9 @@
 #include <algorithm>
 #include <string>
 
+#include "netpoll/address.hpp"
 #include "netpoll/calls.hpp"
 #include "netpoll/failure.hpp"
-#include "netpoll/address.hpp"
 #include "netpoll/open.hpp"
 
 namespace weft::inline v0 {
@@ -240,7 +240,8 @@ void tcp_stream::shutdown_write() {
 }
 
 void tcp_stream::set_no_delay(bool on, std::error_code& error) {
-  error = to_code(while_open(d_, [on](int fd) noexcept { return set_option_now(fd, IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0); }));
+  error = to_code(
+      while_open(d_, [on](int fd) noexcept { return set_option_now(fd, IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0); }));
 }
 
 void tcp_stream::set_no_delay(bool on) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// weft::net::tcp_stream as a SyncReadStream and SyncWriteStream of Boost.Asio: Boost.Beast and boost::asio::ssl::stream run on fibers
-// unchanged, by their synchronous calls. The one public header that includes Boost (1.74 and newer).
+// weft::net::tcp_stream as a SyncReadStream and SyncWriteStream of Boost.Asio: Boost.Beast and boost::asio::ssl::stream
+// run on fibers unchanged, by their synchronous calls. The one public header that includes Boost (1.74 and newer).
 //
 // ```cpp
 // boost::beast::flat_buffer buffer;
@@ -8,9 +8,10 @@
 // boost::beast::http::read(stream, buffer, request);    // waits on the fiber
 // ```
 //
-// The end of the stream is boost::asio::error::eof. The forms without an error code throw boost::system::system_error, or weft::cancelled
-// where the scope is cancelled; calls of Beast and Asio that throw go through the forms with one, and throw system_error with
-// operation_aborted then. Nothing asynchronous works on such a stream: nobody runs its io_context.
+// The end of the stream is boost::asio::error::eof. The forms without an error code throw boost::system::system_error,
+// or weft::cancelled where the scope is cancelled; calls of Beast and Asio that throw go through the forms with one,
+// and throw system_error with operation_aborted then. Nothing asynchronous works on such a stream: nobody runs its
+// io_context.
 #pragma once
 
 #include <utility>  // ahead of Asio 1.74, which uses std::exchange without including it (g++ 12 notices)
@@ -37,7 +38,8 @@ namespace weft::inline v0 {
 
 namespace detail {
 
-/// Only so that timers inside Beast and Asio have something to belong to. (Those of a system_executor would start threads.)
+/// Only so that timers inside Beast and Asio have something to belong to. (Those of a system_executor would start
+/// threads.)
 inline boost::asio::io_context& idle_io_context() {
   static auto* const context = new boost::asio::io_context(1);  // never destroyed: streams may be statics
   return *context;
@@ -67,8 +69,8 @@ namespace net {
 inline asio_executor tcp_stream::get_executor() noexcept { return {}; }
 
 template <class MutableBuffers, class AsioError>
-  requires(!detail::any_span<MutableBuffers>)
-std::size_t tcp_stream::read_some(const MutableBuffers& to, AsioError& error) {
+requires(!detail::any_span<MutableBuffers>) std::size_t tcp_stream::read_some(const MutableBuffers& to,
+                                                                              AsioError& error) {
   const auto end = boost::asio::buffer_sequence_end(to);
   for (auto it = boost::asio::buffer_sequence_begin(to); it != end; ++it) {
     const boost::asio::mutable_buffer first(*it);  // to fill one of several buffers is some, too
@@ -84,8 +86,7 @@ std::size_t tcp_stream::read_some(const MutableBuffers& to, AsioError& error) {
 }
 
 template <class MutableBuffers>
-  requires(!detail::any_span<MutableBuffers>)
-std::size_t tcp_stream::read_some(const MutableBuffers& to) {
+requires(!detail::any_span<MutableBuffers>) std::size_t tcp_stream::read_some(const MutableBuffers& to) {
   boost::system::error_code error;
   const std::size_t n = read_some(to, error);
   if (error) detail::throw_asio(error, "read_some");
@@ -93,8 +94,8 @@ std::size_t tcp_stream::read_some(const MutableBuffers& to) {
 }
 
 template <class ConstBuffers, class AsioError>
-  requires(!detail::any_span<ConstBuffers>)
-std::size_t tcp_stream::write_some(const ConstBuffers& from, AsioError& error) {
+requires(!detail::any_span<ConstBuffers>) std::size_t tcp_stream::write_some(const ConstBuffers& from,
+                                                                             AsioError& error) {
   std::array<std::span<const std::byte>, 16> pieces;
   std::size_t count = 0;
   const auto end = boost::asio::buffer_sequence_end(from);
@@ -103,23 +104,23 @@ std::size_t tcp_stream::write_some(const ConstBuffers& from, AsioError& error) {
     if (each.size() != 0) pieces[count++] = {static_cast<const std::byte*>(each.data()), each.size()};
   }
   std::error_code native;
-  const std::size_t n =
-      count == 1 ? write_some(pieces[0], native) : write_some_of(std::span<const std::span<const std::byte>>(pieces.data(), count), native);
+  const std::size_t n = count == 1
+                            ? write_some(pieces[0], native)
+                            : write_some_of(std::span<const std::span<const std::byte>>(pieces.data(), count), native);
   error = detail::to_asio(native);
   return n;
 }
 
 template <class ConstBuffers>
-  requires(!detail::any_span<ConstBuffers>)
-std::size_t tcp_stream::write_some(const ConstBuffers& from) {
+requires(!detail::any_span<ConstBuffers>) std::size_t tcp_stream::write_some(const ConstBuffers& from) {
   boost::system::error_code error;
   const std::size_t n = write_some(from, error);
   if (error) detail::throw_asio(error, "write_some");
   return n;
 }
 
-/// teardown is what boost::beast::websocket asks for at the end of a session: says that nothing more will come, and reads until the peer
-/// says so too. Waits. Found by argument-dependent lookup.
+/// teardown is what boost::beast::websocket asks for at the end of a session: says that nothing more will come, and
+/// reads until the peer says so too. Waits. Found by argument-dependent lookup.
 inline void teardown(boost::beast::role_type, tcp_stream& stream, boost::system::error_code& error) {
   std::error_code native;
   stream.shutdown_write(native);

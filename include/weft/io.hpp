@@ -27,8 +27,9 @@ concept sink = requires(S& s, std::span<const std::byte> from, std::error_code& 
 
 inline constexpr std::size_t copy_buffer_size = 32 * 1024;
 
-/// copy writes to `to` what it reads from `from`, until its end; returns how many bytes. Cancellable. Throws what the two throw. It does
-/// not tell `to` that there is no more: that is the caller's (`shutdown_write`). `from` and `to` may be the same stream.
+/// copy writes to `to` what it reads from `from`, until its end; returns how many bytes. Cancellable. Throws what the
+/// two throw. It does not tell `to` that there is no more: that is the caller's (`shutdown_write`). `from` and `to` may
+/// be the same stream.
 template <source From, sink To>
 std::uint64_t copy(From& from, To& to) {
   const auto buffer = std::make_unique_for_overwrite<std::byte[]>(copy_buffer_size);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The production descriptor (netpoll/descriptor.hpp) under the model checker, over the production wait protocol: a socket reduced to
-// a count of bytes, readers that make the call first and park on its "nothing there", and a poller that reports edges, against a
-// close, a deadline and a canceller. Whatever comes first: no byte is lost or read twice, nobody sleeps for ever on bytes that are
-// there, and a close returns when those inside have left.
+// The production descriptor (netpoll/descriptor.hpp) under the model checker, over the production wait protocol: a
+// socket reduced to a count of bytes, readers that make the call first and park on its "nothing there", and a poller
+// that reports edges, against a close, a deadline and a canceller. Whatever comes first: no byte is lost or read twice,
+// nobody sleeps for ever on bytes that are there, and a close returns when those inside have left.
 //
 // What the head of descriptor.hpp says must not be left out is left out here in turn, and the checker must notice.
 #include "netpoll/descriptor.hpp"
@@ -165,16 +165,21 @@ TEST(descriptor, a_short_read_tells_that_nothing_is_left) {
   EXPECT_TRUE(holds(play<plain>({.reads_each = 2, .wanted = 3, .arrivals = 2, .a_time = 2, .closed = true},
                                 {.name = "short reads, close", .bound = 1})));
 }
-TEST(descriptor, two_readers_queue) { EXPECT_TRUE(holds(play<plain>({.readers = 2, .arrivals = 2}, {.name = "two readers", .bound = 1}))); }
+TEST(descriptor, two_readers_queue) {
+  EXPECT_TRUE(holds(play<plain>({.readers = 2, .arrivals = 2}, {.name = "two readers", .bound = 1})));
+}
 TEST(descriptor, edge_or_cancel) { EXPECT_TRUE(holds(play<plain>({.cancelled = true}, {.name = "edge, cancel"}))); }
 TEST(descriptor, edge_or_cancel_then_the_next_reader) {
-  EXPECT_TRUE(holds(play<plain>({.readers = 2, .a_time = 2, .cancelled = true}, {.name = "edge, cancel, two readers", .bound = 1})));
+  EXPECT_TRUE(holds(
+      play<plain>({.readers = 2, .a_time = 2, .cancelled = true}, {.name = "edge, cancel, two readers", .bound = 1})));
 }
 TEST(descriptor, edge_or_deadline) { EXPECT_TRUE(holds(play<plain>({.timed = true}, {.name = "edge, deadline"}))); }
 TEST(descriptor, edge_cancel_or_deadline) {
   EXPECT_TRUE(holds(play<plain>({.cancelled = true, .timed = true}, {.name = "edge, cancel, deadline", .bound = 1})));
 }
-TEST(descriptor, edge_or_moved_deadline) { EXPECT_TRUE(holds(play<plain>({.moved = true}, {.name = "edge, deadline moved"}))); }
+TEST(descriptor, edge_or_moved_deadline) {
+  EXPECT_TRUE(holds(play<plain>({.moved = true}, {.name = "edge, deadline moved"})));
+}
 TEST(descriptor, nothing_but_a_moved_deadline) {
   EXPECT_TRUE(holds(play<plain>({.readers = 2, .arrivals = 0, .moved = true}, {.name = "deadline moved"})));
 }
@@ -201,8 +206,8 @@ struct ready_cleared_without_a_call;
 
 namespace weft::inline v0::rt {
 
-// T5 without "the edge stays": it is spent on somebody whom a timer has claimed, and who parks again without a call, since his
-// deadline was moved.
+// T5 without "the edge stays": it is spent on somebody whom a timer has claimed, and who parks again without a call,
+// since his deadline was moved.
 template <>
 void basic_descriptor<socket_env<edge_not_sticky>>::edge(side& s, batch& ready) noexcept {
   if (s.waiters.head == nullptr) {
@@ -227,7 +232,8 @@ socket_env<no_last_one_out>::fiber* basic_descriptor<socket_env<no_last_one_out>
 
 // T11 without waking those who wait.
 template <>
-socket_env<no_eviction>::fiber* basic_descriptor<socket_env<no_eviction>>::claimed(detail::wait_list& list, wait_result how) noexcept {
+socket_env<no_eviction>::fiber* basic_descriptor<socket_env<no_eviction>>::claimed(detail::wait_list& list,
+                                                                                   wait_result how) noexcept {
   if (how == wait_result::closed) return nullptr;
   wait_queue<socket_env<no_eviction>> queue(list);
   node* const w = queue.pop_claimed();
@@ -256,7 +262,8 @@ wait_outcome basic_descriptor<socket_env<ready_cleared_without_a_call>>::begin(d
 namespace {
 
 TEST(descriptor_mutant, edge_not_sticky) {
-  EXPECT_TRUE(finds(play<socket_env<edge_not_sticky>>({.timed = true, .cleared = true}, {.name = "mutant", .bound = 2})));
+  EXPECT_TRUE(
+      finds(play<socket_env<edge_not_sticky>>({.timed = true, .cleared = true}, {.name = "mutant", .bound = 2})));
 }
 TEST(descriptor_mutant, ready_ignored) { EXPECT_TRUE(finds(play<socket_env<ready_ignored>>({}, {.name = "mutant"}))); }
 TEST(descriptor_mutant, no_last_one_out) {
@@ -266,8 +273,8 @@ TEST(descriptor_mutant, no_eviction) {
   EXPECT_TRUE(finds(play<socket_env<no_eviction>>({.arrivals = 0, .closed = true}, {.name = "mutant"})));
 }
 TEST(descriptor_mutant, ready_cleared_without_a_call) {
-  EXPECT_TRUE(finds(play<socket_env<ready_cleared_without_a_call>>({.reads_each = 2, .wanted = 3, .arrivals = 2, .a_time = 2},
-                                                                {.name = "mutant", .bound = 2})));
+  EXPECT_TRUE(finds(play<socket_env<ready_cleared_without_a_call>>(
+      {.reads_each = 2, .wanted = 3, .arrivals = 2, .a_time = 2}, {.name = "mutant", .bound = 2})));
 }
 
 }  // namespace

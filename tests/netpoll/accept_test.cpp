@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Accepting when it fails: connections that died in the queue are passed over; without descriptors or memory the listener waits by the
-// clock, not by burning the CPU, takes in everybody once there is room again, and can be closed or cancelled meanwhile.
+// Accepting when it fails: connections that died in the queue are passed over; without descriptors or memory the
+// listener waits by the clock, not by burning the CPU, takes in everybody once there is room again, and can be closed
+// or cancelled meanwhile.
 //
-// The failures are made: this program's own accept4 stands before the C library's. As with a real one nothing leaves the queue, so no
-// new edge comes.
+// The failures are made: this program's own accept4 stands before the C library's. As with a real one nothing leaves
+// the queue, so no new edge comes.
 
 #include <gtest/gtest.h>
 

@@ -47,7 +47,8 @@ TEST(asio, reads_and_writes_sequences_of_buffers) {
   weft::run([] {
     auto [ours, peers] = connected_pair();
     const std::string head = "head ", body = "body ", tail = "tail\n";
-    const std::array<asio::const_buffer, 4> pieces{asio::buffer(head), asio::const_buffer(), asio::buffer(body), asio::buffer(tail)};
+    const std::array<asio::const_buffer, 4> pieces{asio::buffer(head), asio::const_buffer(), asio::buffer(body),
+                                                   asio::buffer(tail)};
     EXPECT_EQ(asio::write(ours, pieces), 15u);
     std::array<char, 4> first{};
     std::array<char, 6> second{};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Closing a socket under those who use it: they are told, they have left when `close` returns, and nobody ever touches the next owner of
-// the number.
+// Closing a socket under those who use it: they are told, they have left when `close` returns, and nobody ever touches
+// the next owner of the number.
 
 #include <gtest/gtest.h>
 
@@ -180,7 +180,8 @@ TEST(close, may_come_after_the_runtime) {
   EXPECT_FALSE(is_open(fd));
 }
 
-// The peer's byte and the close come at the same time: the reader has the one or hears of the other, once, and comes back.
+// The peer's byte and the close come at the same time: the reader has the one or hears of the other, once, and comes
+// back.
 TEST(close, racing_with_readiness) {
   weft::run([] {
     auto listener = weft::net::listen("127.0.0.1:0");
@@ -213,7 +214,8 @@ TEST(close, racing_with_readiness) {
   });
 }
 
-// A fiber closes and opens, so that the number is somebody else's at once; the one that was parked on it never reads from the new owner.
+// A fiber closes and opens, so that the number is somebody else's at once; the one that was parked on it never reads
+// from the new owner.
 TEST(close, a_reused_number_is_another_socket) {
   weft::run([] {
     int reused = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The poller itself, alone and under the scheduler: its wakes are not eaten, its time-outs are not early, and signals, forks and
-// duplicates do not disturb it.
+// The poller itself, alone and under the scheduler: its wakes are not eaten, its time-outs are not early, and signals,
+// forks and duplicates do not disturb it.
 
 #include <gtest/gtest.h>
 

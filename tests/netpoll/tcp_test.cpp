@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Streams and listeners as a program sees them: what is written arrives, ends are ends, and every way in which a peer can go away has
-// its error, in both forms.
+// Streams and listeners as a program sees them: what is written arrives, ends are ends, and every way in which a peer
+// can go away has its error, in both forms.
 
 #include <gtest/gtest.h>
 
@@ -121,7 +121,8 @@ TEST(tcp, resolves_names) {
 
 TEST(tcp, refuses_what_is_no_address_and_names_it) {
   weft::run([] {
-    for (const char* bad : {"127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1:80", "[::1:80", "[localhost]:80", "127.0.0.1:99999999999"}) {
+    for (const char* bad : {"127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1:80", "[::1:80", "[localhost]:80",
+                            "127.0.0.1:99999999999"}) {
       std::error_code error;
       EXPECT_FALSE(weft::net::connect(bad, error)) << bad;
       EXPECT_EQ(error, std::errc::invalid_argument) << bad;
@@ -228,7 +229,8 @@ TEST(tcp, the_end_is_an_end_each_time) {
   });
 }
 
-// The end comes in the same segment as the data, and the buffer has room for more: the next read must not wait for another edge.
+// The end comes in the same segment as the data, and the buffer has room for more: the next read must not wait for
+// another edge.
 TEST(tcp, the_end_is_seen_right_after_a_short_read) {
   weft::run([] {
     for (int i = 0; i < 200; ++i) {
@@ -456,7 +458,8 @@ TEST(tcp, sends_small_writes_at_once_unless_told_otherwise) {
   });
 }
 
-// One byte there and back, parked between all of them, with a third fiber that never rests: each edge must find its fiber.
+// One byte there and back, parked between all of them, with a third fiber that never rests: each edge must find its
+// fiber.
 TEST(tcp, no_edge_is_lost) {
   weft::run([] {
     auto [ours, peers] = connected_pair();

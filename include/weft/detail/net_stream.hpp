@@ -17,29 +17,31 @@ namespace weft::inline v0 {
 namespace rt {
 struct descriptor;
 struct net_access;
-}
+}  // namespace rt
 
 namespace detail {
 
-/// A descriptor and what every object that owns one can do: be closed, and be given deadlines. Moving it is not thread-safe; everything
-/// else is.
+/// A descriptor and what every object that owns one can do: be closed, and be given deadlines. Moving it is not
+/// thread-safe; everything else is.
 class WEFT_EXPORT net_object {
  public:
-  /// Whether there is a socket: false after default construction and after having been moved from. True once closed, too.
+  /// Whether there is a socket: false after default construction and after having been moved from. True once closed,
+  /// too.
   explicit operator bool() const noexcept { return d_ != nullptr; }
 
-  /// Wakes all who wait on the socket, fails what is begun later, both with std::errc::operation_canceled, and returns when those inside
-  /// have left: waits for them, shielded from cancellation. A second call does nothing.
+  /// Wakes all who wait on the socket, fails what is begun later, both with std::errc::operation_canceled, and returns
+  /// when those inside have left: waits for them, shielded from cancellation. A second call does nothing.
   void close() noexcept;
 
-  /// What waits when `when` has come, and what is begun later, fails with std::errc::timed_out, even if it could go on. Holds until it is
-  /// set anew, also for whoever waits already; `clock::time_point::max()` clears it. Never waits; nothing happens on a closed socket.
+  /// What waits when `when` has come, and what is begun later, fails with std::errc::timed_out, even if it could go on.
+  /// Holds until it is set anew, also for whoever waits already; `clock::time_point::max()` clears it. Never waits;
+  /// nothing happens on a closed socket.
   void set_deadline(clock::time_point when) noexcept;
   void set_read_deadline(clock::time_point when) noexcept;
   void set_write_deadline(clock::time_point when) noexcept;
 
-  /// The file descriptor, which stays the object's; -1 if there is none, or it is closed. It is non-blocking and registered with the
-  /// runtime's epoll, and stands for this socket only until `close`.
+  /// The file descriptor, which stays the object's; -1 if there is none, or it is closed. It is non-blocking and
+  /// registered with the runtime's epoll, and stands for this socket only until `close`.
   [[nodiscard]] int native_handle() noexcept;
 
  protected:
@@ -67,9 +69,11 @@ class WEFT_EXPORT net_object {
 inline std::span<std::byte> bytes_of(std::span<char> s) noexcept { return std::as_writable_bytes(s); }
 inline std::span<const std::byte> bytes_of(std::span<const char> s) noexcept { return std::as_bytes(s); }
 
-/// What the overloads for spans are for; everything else that is passed to read_some and write_some is a sequence of Asio buffers.
+/// What the overloads for spans are for; everything else that is passed to read_some and write_some is a sequence of
+/// Asio buffers.
 template <class T>
-concept any_span = std::convertible_to<T&, std::span<const std::byte>> || std::convertible_to<T&, std::span<const char>>;
+concept any_span =
+    std::convertible_to<T&, std::span<const std::byte>> || std::convertible_to<T&, std::span<const char>>;
 
 }  // namespace detail
 }  // namespace weft::inline v0

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Looking inside a running program: all its fibers, and the runtime's counters.
 //
-// Besides what is here, `SIGQUIT` (Ctrl-\) prints the dump and the program goes on, unless it has a handler of its own for that signal;
-// and `WEFT_DEBUG=schedtrace=1000` prints a line of the scheduler's state every second.
+// Besides what is here, `SIGQUIT` (Ctrl-\) prints the dump and the program goes on, unless it has a handler of its own
+// for that signal; and `WEFT_DEBUG=schedtrace=1000` prints a line of the scheduler's state every second.
 #pragma once
 
 #include <cstddef>
@@ -13,13 +13,13 @@
 
 namespace weft::inline v0::debug {
 
-/// dump_fibers writes every fiber to `out`: id, name, state or wait reason, since when (in minutes, once it is one), the stack, and where
-/// it was spawned.
+/// dump_fibers writes every fiber to `out`: id, name, state or wait reason, since when (in minutes, once it is one),
+/// the stack, and where it was spawned.
 ///
-/// Stops nobody: each fiber is shown as it was at some moment during the call, and the stack of one that runs on another thread cannot
-/// be shown. Fibers that wait alike at the same place share one stack. Names need `-rdynamic` or a symbol table, stacks need
-/// `-fno-omit-frame-pointer`. Allocates, and blocks the thread while it writes. Any fiber or thread, also without a runtime; not from a
-/// signal handler.
+/// Stops nobody: each fiber is shown as it was at some moment during the call, and the stack of one that runs on
+/// another thread cannot be shown. Fibers that wait alike at the same place share one stack. Names need `-rdynamic` or
+/// a symbol table, stacks need `-fno-omit-frame-pointer`. Allocates, and blocks the thread while it writes. Any fiber
+/// or thread, also without a runtime; not from a signal handler.
 WEFT_EXPORT void dump_fibers(std::FILE* out) noexcept;
 
 /// guard_kind is how stacks are guarded against overflow.
@@ -28,7 +28,8 @@ enum class guard_kind : std::uint8_t {
   protect,  ///< by mprotect: two mappings a stack, so vm.max_map_count limits their number
 };
 
-/// counters are figures on the runtime since the process began, or as they are now. Each was true at a moment of its own during the call.
+/// counters are figures on the runtime since the process began, or as they are now. Each was true at a moment of its
+/// own during the call.
 struct counters {
   std::int64_t fibers = 0;          ///< live now
   std::int64_t fibers_started = 0;  ///< ever
@@ -45,8 +46,8 @@ struct counters {
   int threads = 0;       ///< of the runtime, now: those that run fibers, and the monitor
   int idle_threads = 0;  ///< of these, asleep until there is a P for them
 
-  std::int64_t handoffs = 0;            ///< Ps taken from threads that did not use them, ever, for one of these reasons:
-  std::int64_t handoffs_blocked = 0;    ///< the fiber had blocked its thread
+  std::int64_t handoffs = 0;          ///< Ps taken from threads that did not use them, ever, for one of these reasons:
+  std::int64_t handoffs_blocked = 0;  ///< the fiber had blocked its thread
   std::int64_t handoffs_announced = 0;  ///< of those: within blocking(f)
   std::int64_t handoffs_burned = 0;     ///< the fiber computed for long while others waited
 

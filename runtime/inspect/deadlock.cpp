@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// The cheap conditions are looked at whenever everything is idle; those that walk over fibers, threads and /proc only
+// once nothing has happened for 10 ms, and then the cheap ones again.
 #include "runtime/inspect/deadlock.hpp"
 
 #include <dirent.h>
@@ -37,7 +39,8 @@ bool hope_was_mentioned = false;
 
 // Changes with whatever a fiber does.
 std::int64_t count_events() noexcept {
-  std::int64_t events = sched.foreign_started.load(std::memory_order_relaxed) + sched.foreign_ended.load(std::memory_order_relaxed);
+  std::int64_t events =
+      sched.foreign_started.load(std::memory_order_relaxed) + sched.foreign_ended.load(std::memory_order_relaxed);
   const int known = sched.known_procs.load(std::memory_order_acquire);
   for (int i = 0; i < known; ++i) {
     const P* p = sched.all_ps[i].load(std::memory_order_acquire);
@@ -57,13 +60,15 @@ bool nothing_moves() noexcept {
   const int in_service = sched.in_service.load(std::memory_order_relaxed);
   if (in_service == 0 || sched.idle.idle_ps() < static_cast<unsigned>(in_service)) return false;
   if (sched.global_size() != 0 || sched.idle.searchers() != 0) return false;
-  if (sched.foreign_wakers.load(std::memory_order_acquire) != 0 || sched.ended.load(std::memory_order_acquire)) return false;
+  if (sched.foreign_wakers.load(std::memory_order_acquire) != 0 || sched.ended.load(std::memory_order_acquire))
+    return false;
   const int known = sched.known_procs.load(std::memory_order_acquire);
   for (int i = 0; i < known; ++i) {
     const P* p = sched.all_ps[i].load(std::memory_order_acquire);
     if (!p->queue.empty() || p->timers.next_when() != never) return false;
   }
-  return all_living_ms([](const M& m) { return peek(m.cur) == nullptr && m.due.load(std::memory_order_relaxed) == nullptr; });
+  return all_living_ms(
+      [](const M& m) { return peek(m.cur) == nullptr && m.due.load(std::memory_order_relaxed) == nullptr; });
 }
 
 bool may_be_woken_from_outside(const G& g) noexcept {
@@ -77,7 +82,8 @@ bool every_fiber_is_stuck() noexcept {
   for_each_g([&](const G& g) {
     if (!stuck || g.id.load(std::memory_order_acquire) == 0) return;
     any = true;
-    const bool waits = !g.on_cpu.load(std::memory_order_acquire) && g.reason.load(std::memory_order_relaxed) != wait_reason::none &&
+    const bool waits = !g.on_cpu.load(std::memory_order_acquire) &&
+                       g.reason.load(std::memory_order_relaxed) != wait_reason::none &&
                        !wait_word<std_atomics>::is_claimed(g.wait.look());
     stuck = waits && !may_be_woken_from_outside(g);
   });
@@ -103,8 +109,8 @@ bool sleeps_in_kernel(pid_t thread) noexcept {
   return name_end != std::string_view::npos && name_end + 2 < stat.size() && stat[name_end + 2] == 'S';
 }
 
-// Threads that serve weft have such names. Those that run fibers are known otherwise, as threads made by fibers inherit theirs; so do
-// those that the monitor makes.
+// Threads that serve weft have such names. Those that run fibers are known otherwise, as threads made by fibers inherit
+// theirs; so do those that the monitor makes.
 bool serves_weft(pid_t thread) noexcept {
   char room[256];
   const std::string_view name = read_of_task(thread, "comm", room);
@@ -138,7 +144,8 @@ int count_foreign_threads() noexcept {
   while (const dirent* entry = readdir(tasks.get())) {
     const auto thread = static_cast<pid_t>(std::atoi(entry->d_name));
     if (thread == 0 || thread == self) continue;
-    const bool runs_fibers = !all_living_ms([thread](const M& m) { return m.tid.load(std::memory_order_relaxed) != thread; });
+    const bool runs_fibers =
+        !all_living_ms([thread](const M& m) { return m.tid.load(std::memory_order_relaxed) != thread; });
     if (!runs_fibers && !serves_weft(thread)) ++foreign;
   }
   return foreign;
@@ -155,7 +162,8 @@ void decide() noexcept {
   if (hope == 0) fatal("all fibers are asleep - deadlock!");
   if (hope_was_mentioned || hope < 0) return;
   hope_was_mentioned = true;
-  std::fprintf(stderr, "weft: all fibers are asleep; only a thread that is not weft's could still wake one (there %s %d)\n",
+  std::fprintf(stderr,
+               "weft: all fibers are asleep; only a thread that is not weft's could still wake one (there %s %d)\n",
                hope == 1 ? "is" : "are", hope);
 }
 

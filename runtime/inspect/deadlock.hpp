@@ -7,11 +7,12 @@
 //   - every fiber waits, and none of them for a descriptor; nobody holds a channel of signals,
 //   - every M is asleep in the kernel (a thread that was preempted in the middle of something is not),
 //   - no thread but the runtime's own exists, except such as wait in weft themselves, without a time-out.
-// A thread beyond those could wake a fiber at any time: then one line says so instead, once a run. `deadlock_policy::fatal` takes no
-// account of threads, `off` never looks.
+// A thread beyond those could wake a fiber at any time: then one line says so instead, once a run.
+// `deadlock_policy::fatal` takes no account of threads, `off` never looks.
 //
-// The monitor looks, and only where it would go to sleep because everything is idle: first (which costs some loads), 10 ms later, and, if
-// there was hope, a second later once more, as the thread may have ended. Then no more: an idle process has no ticks.
+// The monitor looks, and only where it would go to sleep because everything is idle: first (which costs some loads), 10
+// ms later, and, if there was hope, a second later once more, as the thread may have ended. Then no more: an idle
+// process has no ticks.
 #pragma once
 
 #include <weft/options.hpp>
@@ -23,8 +24,8 @@ namespace weft::inline v0::rt {
 /// At the start of run(), before the monitor.
 void configure_deadlock_report(deadlock_policy policy) noexcept;
 
-/// On the monitor's thread. Ends the process if all fibers are asleep for good. Returns for how long there is no need to look again if
-/// nothing happens: `never`, as a rule.
+/// On the monitor's thread. Ends the process if all fibers are asleep for good. Returns for how long there is no need
+/// to look again if nothing happens: `never`, as a rule.
 nanoseconds_t look_for_deadlock(nanoseconds_t now) noexcept;
 
 }  // namespace weft::inline v0::rt

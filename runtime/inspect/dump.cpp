@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// One pass over all Gs in the order of their ids: each is copied, and joins the group of those that look alike. Then
+// the groups are printed, each with the headers of its first fibers, the ids of all, and one stack.
 #include "runtime/inspect/dump.hpp"
 
 #include <pthread.h>
@@ -39,7 +41,7 @@ struct caller {
   if (self.fiber != nullptr) unwind_own_stack(self.frames);
 }
 
-// --- one fiber ---------------------------------------------------------------------------------------------------------------
+// --- one fiber ---
 
 std::string name_of(const fiber_view& fiber) {
   std::string text = "fiber " + std::to_string(fiber.id);
@@ -79,7 +81,8 @@ bool belongs_to_runtime(std::string_view function) noexcept {
 }
 
 bool throws(std::string_view function) noexcept {
-  return function == "__cxa_throw" || function == "__cxa_rethrow" || function == "std::rethrow_exception(std::__exception_ptr::exception_ptr)";
+  return function == "__cxa_throw" || function == "__cxa_rethrow" ||
+         function == "std::rethrow_exception(std::__exception_ptr::exception_ptr)";
 }
 
 void print_frames(std::FILE* out, const frame_list& frames) {
@@ -93,7 +96,8 @@ void print_frames(std::FILE* out, const frame_list& frames) {
     any_of_users = any_of_users || !belongs_to_runtime(names.back().function);
   }
   for (unsigned i = first; i < frames.size(); ++i) {
-    if (i == frame_list::kept_at_each_end && frames.left_out() != 0) std::fprintf(out, "    ... %u frames left out ...\n", frames.left_out());
+    if (i == frame_list::kept_at_each_end && frames.left_out() != 0)
+      std::fprintf(out, "    ... %u frames left out ...\n", frames.left_out());
     if (any_of_users && belongs_to_runtime(names[i].function)) continue;
     std::fprintf(out, "    %s\n", names[i].place.c_str());
   }
@@ -107,7 +111,8 @@ void print_running(std::FILE* out, const fiber_view& fiber, const stack* on) {
   std::fprintf(out, "    (on thread %d: its stack cannot be read from here)\n", static_cast<int>(fiber.thread));
   const blocked_call call = find_blocked_call(fiber.thread, on);
   if (call.number < 0) return;
-  const std::string what = call.name != nullptr ? std::string(call.name) + "(2)" : "system call " + std::to_string(call.number);
+  const std::string what =
+      call.name != nullptr ? std::string(call.name) + "(2)" : "system call " + std::to_string(call.number);
   const std::string where = call.called_from != 0 ? ", called at " + name_return_address(call.called_from).place : "";
   std::fprintf(out, "    in %s%s\n", what.c_str(), where.c_str());
 }
@@ -122,10 +127,11 @@ void print_body(std::FILE* out, const fiber_view& fiber, const G& g, const calle
   else
     print_frames(out, fiber.frames);
   if (fiber.spawn_site != nullptr)
-    std::fprintf(out, "  spawned at %s\n", name_return_address(reinterpret_cast<std::uintptr_t>(fiber.spawn_site)).place.c_str());
+    std::fprintf(out, "  spawned at %s\n",
+                 name_return_address(reinterpret_cast<std::uintptr_t>(fiber.spawn_site)).place.c_str());
 }
 
-// --- all of them -------------------------------------------------------------------------------------------------------------
+// --- all of them ---
 
 struct group {
   fiber_view first;
@@ -177,9 +183,11 @@ class fiber_census {
     ++fibers_;
     const bool alone = view_.state == fiber_state::running;
     const std::uint64_t key = key_of(view_);
-    if (const auto known = by_key_.find(key); !alone && known != by_key_.end() && alike(groups_[known->second].first, view_)) {
+    if (const auto known = by_key_.find(key);
+        !alone && known != by_key_.end() && alike(groups_[known->second].first, view_)) {
       groups_[known->second].ids.push_back(view_.id);
-      if (groups_[known->second].headers.size() < headers_a_group) groups_[known->second].headers.push_back(header_of(view_, now_));
+      if (groups_[known->second].headers.size() < headers_a_group)
+        groups_[known->second].headers.push_back(header_of(view_, now_));
       return;
     }
     if (groups_.size() == max_groups) {
@@ -240,7 +248,8 @@ void dump_all(std::FILE* out, const caller& self) {
   }
   std::fprintf(out, "weft: %zu %s, maxprocs %d\n", census.fibers(), census.fibers() == 1 ? "fiber" : "fibers", procs);
   if (!overflow_handler_installed())
-    std::fputs("weft: another handler of SIGSEGV has taken the place of weft's: a stack overflow will not be named\n", out);
+    std::fputs("weft: another handler of SIGSEGV has taken the place of weft's: a stack overflow will not be named\n",
+               out);
 }
 
 void dump_one(std::FILE* out, const caller& self) {
@@ -250,7 +259,7 @@ void dump_one(std::FILE* out, const caller& self) {
   print_body(out, view, *self.fiber, self);
 }
 
-// --- where it is done --------------------------------------------------------------------------------------------------------
+// --- where it is done ---
 
 struct task {
   void (*print)(std::FILE*, const caller&);

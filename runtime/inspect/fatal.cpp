@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Which sentence, from what the C++ runtime still knows of the exception; the stack, or all of them; the end.
 #include "runtime/inspect/fatal.hpp"
 
 #include <cxxabi.h>
@@ -15,7 +16,6 @@
 #include "runtime/inspect/dump.hpp"
 #include "runtime/inspect/symbols.hpp"
 #include "runtime/sched/scheduler.hpp"
-#include "runtime/scope/cancel.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -23,7 +23,8 @@ namespace {
 
 constinit std::atomic<pid_t> speaker{0};  // relaxed: it only says who came first
 
-// Who comes second, from another thread, does not return; who comes again, from within the report, ends the process at once.
+// Who comes second, from another thread, does not return; who comes again, from within the report, ends the process at
+// once.
 void become_speaker() noexcept {
   const pid_t self = gettid();
   pid_t first = 0;
@@ -87,10 +88,12 @@ void fatal_terminate() noexcept {
   try {
     const std::exception_ptr error = std::current_exception();
     const std::string who = describe_caller();
-    // A noexcept function with clean-ups of its own calls terminate before the exception counts as caught, and its type cannot be had.
+    // A noexcept function with clean-ups of its own calls terminate before the exception counts as caught, and its type
+    // cannot be had.
     const bool in_flight = error == nullptr && std::uncaught_exceptions() > 0;
     const G* const self = current_fiber();
-    if (error != nullptr ? is_cancelled(error) : in_flight && self != nullptr && cancel_pending(self))
+    if (error != nullptr ? is_cancelled(error)
+                         : in_flight && self != nullptr && self->cancel.load(std::memory_order_relaxed) != 0)
       say("weft::cancelled left a noexcept function (a destructor that waits?): wrap it in weft::shield");
     else if (in_flight)
       say("an exception left a noexcept function in " + who);

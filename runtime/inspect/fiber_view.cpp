@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Copies of fibers, by the protocol of fiber_view.hpp; and what /proc tells of a thread that sleeps in the kernel.
 #include "runtime/inspect/fiber_view.hpp"
 
 #include <fcntl.h>
@@ -75,23 +76,39 @@ struct named_call {
 };
 
 constexpr named_call named_calls[] = {
-    {SYS_read, "read"},           {SYS_write, "write"},
-    {SYS_readv, "readv"},         {SYS_writev, "writev"},
-    {SYS_pread64, "pread"},       {SYS_pwrite64, "pwrite"},
-    {SYS_openat, "open"},         {SYS_fsync, "fsync"},
-    {SYS_fdatasync, "fdatasync"}, {SYS_flock, "flock"},
-    {SYS_fcntl, "fcntl"},         {SYS_ioctl, "ioctl"},
-    {SYS_futex, "futex"},         {SYS_nanosleep, "nanosleep"},
-    {SYS_connect, "connect"},     {SYS_clock_nanosleep, "clock_nanosleep"},
-    {SYS_accept, "accept"},       {SYS_accept4, "accept"},
-    {SYS_recvfrom, "recv"},       {SYS_recvmsg, "recvmsg"},
-    {SYS_sendto, "send"},         {SYS_sendmsg, "sendmsg"},
-    {SYS_ppoll, "poll"},          {SYS_pselect6, "select"},
-    {SYS_epoll_pwait, "epoll_wait"}, {SYS_wait4, "wait"},
-    {SYS_waitid, "waitid"},       {SYS_getdents64, "readdir"},
+    {SYS_read, "read"},
+    {SYS_write, "write"},
+    {SYS_readv, "readv"},
+    {SYS_writev, "writev"},
+    {SYS_pread64, "pread"},
+    {SYS_pwrite64, "pwrite"},
+    {SYS_openat, "open"},
+    {SYS_fsync, "fsync"},
+    {SYS_fdatasync, "fdatasync"},
+    {SYS_flock, "flock"},
+    {SYS_fcntl, "fcntl"},
+    {SYS_ioctl, "ioctl"},
+    {SYS_futex, "futex"},
+    {SYS_nanosleep, "nanosleep"},
+    {SYS_connect, "connect"},
+    {SYS_clock_nanosleep, "clock_nanosleep"},
+    {SYS_accept, "accept"},
+    {SYS_accept4, "accept"},
+    {SYS_recvfrom, "recv"},
+    {SYS_recvmsg, "recvmsg"},
+    {SYS_sendto, "send"},
+    {SYS_sendmsg, "sendmsg"},
+    {SYS_ppoll, "poll"},
+    {SYS_pselect6, "select"},
+    {SYS_epoll_pwait, "epoll_wait"},
+    {SYS_wait4, "wait"},
+    {SYS_waitid, "waitid"},
+    {SYS_getdents64, "readdir"},
 #ifdef SYS_poll
-    {SYS_poll, "poll"},           {SYS_select, "select"},
-    {SYS_epoll_wait, "epoll_wait"}, {SYS_open, "open"},
+    {SYS_poll, "poll"},
+    {SYS_select, "select"},
+    {SYS_epoll_wait, "epoll_wait"},
+    {SYS_open, "open"},
     {SYS_pause, "pause"},
 #endif
 };
@@ -119,7 +136,8 @@ bool follows_a_call(std::uintptr_t pc) noexcept {
 #endif
 }
 
-// The C library keeps no frame pointers, so the stack is searched, from the system call outwards, for the code that called it.
+// The C library keeps no frame pointers, so the stack is searched, from the system call outwards, for the code that
+// called it.
 std::uintptr_t find_caller(std::uintptr_t sp, const stack& on) noexcept {
   constexpr std::uintptr_t search_at_most = 4096;
   const auto lo = reinterpret_cast<std::uintptr_t>(on.lo);

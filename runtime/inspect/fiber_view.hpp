@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A fiber as it was at one moment, copied without stopping it.
 //
-// Protocol of a copy: read id, `on_cpu`, wait word, stack and saved context; follow the frames; a full fence; read them again. Equal
-// values mean that the fiber was off its CPU all the while, or left and came back to the very same place. Otherwise it is copied anew,
-// and after some attempts shown as running, which it then mostly is. A fiber that ends meanwhile is left out.
+// Protocol of a copy: read id, `on_cpu`, wait word, stack and saved context; follow the frames; a full fence; read them
+// again. Equal values mean that the fiber was off its CPU all the while, or left and came back to the very same place.
+// Otherwise it is copied anew, and after some attempts shown as running, which it then mostly is. A fiber that ends
+// meanwhile is left out.
 #pragma once
 
 #include <sys/types.h>
@@ -35,8 +36,8 @@ bool look_at_fiber(const G& g, fiber_view& out) noexcept;
 
 /// What an M's thread, asleep in the kernel, is doing there.
 struct blocked_call {
-  const char* name = nullptr;  ///< of the system call, if `number` has one that fibers are likely to meet
-  long number = -1;            ///< -1: it is not in the kernel, or it cannot be known
+  const char* name = nullptr;      ///< of the system call, if `number` has one that fibers are likely to meet
+  long number = -1;                ///< -1: it is not in the kernel, or it cannot be known
   std::uintptr_t called_from = 0;  ///< return address in code that is not the C library's; 0: not found
 };
 /// `on`: the stack of the fiber that runs there.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The two walks: by unwind tables on the own stack, by frame pointers on one that was left.
 #include "runtime/inspect/frames.hpp"
 
 #include <unwind.h>
@@ -32,7 +33,9 @@ struct bounds {
   }
 };
 
-std::uintptr_t word_at(std::uintptr_t address) noexcept { return peek(*reinterpret_cast<const std::uintptr_t*>(address)); }
+std::uintptr_t word_at(std::uintptr_t address) noexcept {
+  return peek(*reinterpret_cast<const std::uintptr_t*>(address));
+}
 
 struct unwinding {
   frame_list& out;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finding the return addresses on a stack.
 //
-// The caller's own stack is unwound by the tables that exceptions use: exact, also through code without frame pointers (the C++ library
-// between a throw and the terminate handler). A parked fiber's stack cannot be, without running on it; its frame pointers are
-// followed instead, from the context that the switch has saved. That stack may come to life meanwhile: every word is read as it is,
-// must lie within the stack, and each caller above its callee, so that the walk ends whatever it finds; whether it
-// found the truth is for the reader of the G to say (fiber_view.cpp).
+// The caller's own stack is unwound by the tables that exceptions use: exact, also through code without frame pointers
+// (the C++ library between a throw and the terminate handler). A parked fiber's stack cannot be, without running on it;
+// its frame pointers are followed instead, from the context that the switch has saved. That stack may come to life
+// meanwhile: every word is read as it is, must lie within the stack, and each caller above its callee, so that the walk
+// ends whatever it finds; whether it found the truth is for the reader of the G to say (fiber_view.cpp).
 #pragma once
 
 #include <cstdint>

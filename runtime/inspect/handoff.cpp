@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The monitor calls, from one thread, so the list of places needs no lock. A burning fiber has no place: its thread is not in the kernel,
-// and nobody interrupts it to ask; it is named once by its spawn site.
+// The monitor calls, from one thread, so the list of places needs no lock. A burning fiber has no place: its thread is
+// not in the kernel, and nobody interrupts it to ask; it is named once by its spawn site.
 #include "runtime/inspect/handoff.hpp"
 
 #include <algorithm>
@@ -27,7 +27,9 @@ constexpr std::size_t max_places = 1024;
 std::array<std::uintptr_t, max_places> places;
 std::size_t place_count = 0;
 
-void bump(std::atomic<std::int64_t>& counter) noexcept { counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
+void bump(std::atomic<std::int64_t>& counter) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
 
 bool is_new_place(std::uintptr_t pc) noexcept {
   const auto end = places.begin() + static_cast<std::ptrdiff_t>(place_count);
@@ -54,16 +56,20 @@ void name_it(const M& m, bool burning, nanoseconds_t silent) {
   std::snprintf(how_long, sizeof how_long, "%.2f ms", static_cast<double>(silent) / 1e6);
   if (burning) {
     if (is_new_place(reinterpret_cast<std::uintptr_t>(fiber.spawn_site)))
-      std::fprintf(stderr, "%s, %s, has computed for %s without a wait or a yield: call weft::yield() now and then\n", who(fiber).c_str(),
-                   spawned_at(fiber).c_str(), how_long);
+      std::fprintf(stderr, "%s, %s, has computed for %s without a wait or a yield: call weft::yield() now and then\n",
+                   who(fiber).c_str(), spawned_at(fiber).c_str(), how_long);
     return;
   }
   const blocked_call call = find_blocked_call(m.tid.load(std::memory_order_relaxed), peek(g->stk));
-  if (call.number < 0 || !is_new_place(call.called_from != 0 ? call.called_from : reinterpret_cast<std::uintptr_t>(fiber.spawn_site))) return;
-  const std::string what = call.name != nullptr ? std::string(call.name) + "(2)" : "system call " + std::to_string(call.number);
-  const std::string where = call.called_from != 0 ? "at " + name_return_address(call.called_from).place : spawned_at(fiber);
-  std::fprintf(stderr, "%s has blocked its thread for %s in %s %s: use weft's own call, or wrap it in weft::blocking\n", who(fiber).c_str(),
-               how_long, what.c_str(), where.c_str());
+  if (call.number < 0 ||
+      !is_new_place(call.called_from != 0 ? call.called_from : reinterpret_cast<std::uintptr_t>(fiber.spawn_site)))
+    return;
+  const std::string what =
+      call.name != nullptr ? std::string(call.name) + "(2)" : "system call " + std::to_string(call.number);
+  const std::string where =
+      call.called_from != 0 ? "at " + name_return_address(call.called_from).place : spawned_at(fiber);
+  std::fprintf(stderr, "%s has blocked its thread for %s in %s %s: use weft's own call, or wrap it in weft::blocking\n",
+               who(fiber).c_str(), how_long, what.c_str(), where.c_str());
 }
 
 }  // namespace
@@ -86,7 +92,8 @@ void note_handoff(const M& m, bool burning, nanoseconds_t silent) noexcept {
 }
 
 handoff_counts count_handoffs() noexcept {
-  return {blocked.load(std::memory_order_relaxed), announced.load(std::memory_order_relaxed), burned.load(std::memory_order_relaxed)};
+  return {blocked.load(std::memory_order_relaxed), announced.load(std::memory_order_relaxed),
+          burned.load(std::memory_order_relaxed)};
 }
 
 }  // namespace weft::inline v0::rt

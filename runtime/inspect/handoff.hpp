@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who blocks or burns a thread without saying so: each call site is named once on stderr under WEFT_DEBUG=handoffs=1, and all are
-// counted for debug::stats().
+// Who blocks or burns a thread without saying so: each call site is named once on stderr under WEFT_DEBUG=handoffs=1,
+// and all are counted for debug::stats().
 #pragma once
 
 #include <cstdint>

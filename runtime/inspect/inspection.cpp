@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory order: the SIGQUIT handler stores `dump_wanted`, fences, and clears `monitor_sleeps`; the monitor stores `monitor_sleeps`,
-// fences, and looks at `dump_wanted` before it sleeps. So it sees the wish, or does not fall asleep.
+// Memory order: the SIGQUIT handler stores `dump_wanted`, fences, and clears `monitor_sleeps`; the monitor stores
+// `monitor_sleeps`, fences, and looks at `dump_wanted` before it sleeps. So it sees the wish, or does not fall asleep.
 #include "runtime/inspect/inspection.hpp"
 
 #include <signal.h>
@@ -50,11 +50,14 @@ void on_terminate() {
   std::abort();
 }
 
-bool stands(const struct sigaction& action) noexcept { return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == &on_quit; }
+bool stands(const struct sigaction& action) noexcept {
+  return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == &on_quit;
+}
 
 void take_quit() noexcept {
   struct sigaction found {};
-  if (sigaction(SIGQUIT, nullptr, &found) != 0 || (found.sa_flags & SA_SIGINFO) != 0 || found.sa_handler != SIG_DFL) return;
+  if (sigaction(SIGQUIT, nullptr, &found) != 0 || (found.sa_flags & SA_SIGINFO) != 0 || found.sa_handler != SIG_DFL)
+    return;
   handler_of.store(getpid(), std::memory_order_relaxed);
   struct sigaction ours {};
   ours.sa_handler = &on_quit;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scheduler's state in Go's form. Fields that only Go's collector has (gcwaiting, mallocing, stopwait, ...) are left out; the order
-// of the others is Go's. `threads` counts all of the runtime's: the Ms, the caller of run() and the monitor. `syscalltick` counts how
-// often the P was taken from an M that blocked or burned.
+// The scheduler's state in Go's form. Fields that only Go's collector has (gcwaiting, mallocing, stopwait, ...) are
+// left out; the order of the others is Go's. `threads` counts all of the runtime's: the Ms, the caller of run() and the
+// monitor. `syscalltick` counts how often the P was taken from an M that blocked or burned.
 //
-// Called by the monitor alone, between the start and the end of run(), so the settings need no lock. What it prints was true at some
-// moment during the call, each figure at its own: nobody is stopped.
+// Called by the monitor alone, between the start and the end of run(), so the settings need no lock. What it prints was
+// true at some moment during the call, each figure at its own: nobody is stopped.
 #include "runtime/inspect/schedtrace.hpp"
 
 #include <cstdio>
@@ -40,10 +40,11 @@ void add_head(std::string& out, nanoseconds_t now) {
     idle_threads = sched.idle_threads;
   }
   char line[256];
-  std::snprintf(line, sizeof line,
-                "SCHED %lldms: maxprocs=%d idleprocs=%u threads=%d spinningthreads=%u needspinning=0 idlethreads=%d runqueue=%u",
-                static_cast<long long>((now - began) / 1'000'000), sched.procs.load(std::memory_order_relaxed),
-                sched.idle.idle_ps(), threads, sched.idle.searchers(), idle_threads, sched.global_size());
+  std::snprintf(
+      line, sizeof line,
+      "SCHED %lldms: maxprocs=%d idleprocs=%u threads=%d spinningthreads=%u needspinning=0 idlethreads=%d runqueue=%u",
+      static_cast<long long>((now - began) / 1'000'000), sched.procs.load(std::memory_order_relaxed),
+      sched.idle.idle_ps(), threads, sched.idle.searchers(), idle_threads, sched.global_size());
   out += line;
 }
 
@@ -72,8 +73,8 @@ void add_details(std::string& out) {
   });
   for (const M* m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->all_link) {
     if (!m->alive.load(std::memory_order_acquire)) continue;
-    out += "  M" + std::to_string(m->number) + ": p=" + number_or_nil(peek(m->p)) + " curg=" + number_or_nil(peek(m->cur)) +
-           " spinning=" + (peek(m->searching) ? "true" : "false") +
+    out += "  M" + std::to_string(m->number) + ": p=" + number_or_nil(peek(m->p)) +
+           " curg=" + number_or_nil(peek(m->cur)) + " spinning=" + (peek(m->searching) ? "true" : "false") +
            " blocked=" + (m->blocking_now.load(std::memory_order_relaxed) ? "true" : "false") +
            " lockedg=" + number_or_nil(peek(m->locked)) + '\n';
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names from the loader and from the symbol tables of files. No offset in a file is trusted: a file may have been replaced since it was
-// loaded, and a dump must not be what ends the process.
+// Names from the loader and from the symbol tables of files. No offset in a file is trusted: a file may have been
+// replaced since it was loaded, and a dump must not be what ends the process.
 #include "runtime/inspect/symbols.hpp"
 
 #include <cxxabi.h>
@@ -72,11 +72,13 @@ class module_symbols {
 
   void read_tables() {
     const auto* const head = at<ElfW(Ehdr)>(0);
-    if (head == nullptr || std::memcmp(head->e_ident, ELFMAG, SELFMAG) != 0 || head->e_shentsize != sizeof(ElfW(Shdr))) return;
+    if (head == nullptr || std::memcmp(head->e_ident, ELFMAG, SELFMAG) != 0 || head->e_shentsize != sizeof(ElfW(Shdr)))
+      return;
     const auto* const sections = at<ElfW(Shdr)>(head->e_shoff, head->e_shnum);
     if (sections == nullptr) return;
     for (unsigned i = 0; i < head->e_shnum; ++i) {
-      if (sections[i].sh_type == SHT_SYMTAB && sections[i].sh_link < head->e_shnum) read_symbols(sections[i], sections[sections[i].sh_link]);
+      if (sections[i].sh_type == SHT_SYMTAB && sections[i].sh_link < head->e_shnum)
+        read_symbols(sections[i], sections[sections[i].sh_link]);
     }
   }
 
@@ -87,7 +89,8 @@ class module_symbols {
     if (entries == nullptr || names == nullptr || strings.sh_size == 0 || names[strings.sh_size - 1] != '\0') return;
     for (std::uint64_t i = 0; i < count; ++i) {
       const ElfW(Sym)& entry = entries[i];
-      if ((entry.st_info & 0xf) != STT_FUNC || entry.st_shndx == SHN_UNDEF || entry.st_name >= strings.sh_size) continue;
+      if ((entry.st_info & 0xf) != STT_FUNC || entry.st_shndx == SHN_UNDEF || entry.st_name >= strings.sh_size)
+        continue;
       symbols_.push_back({entry.st_value, std::max<std::uintptr_t>(entry.st_size, 1), names + entry.st_name});
     }
   }
@@ -145,7 +148,8 @@ code_name name_return_address(std::uintptr_t pc) {
   const std::uintptr_t call = pc - 1;  // the return address itself may be the next function's first byte
   Dl_info info{};
   link_map* module = nullptr;
-  if (dladdr1(reinterpret_cast<void*>(call), &info, reinterpret_cast<void**>(&module), RTLD_DL_LINKMAP) == 0 || module == nullptr)
+  if (dladdr1(reinterpret_cast<void*>(call), &info, reinterpret_cast<void**>(&module), RTLD_DL_LINKMAP) == 0 ||
+      module == nullptr)
     return {{}, hex(pc)};
   code_name result;
   std::string offset;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The names of code addresses.
 //
-// The loader knows exported functions only; lambdas and static functions, which is what most fibers run, are in the file's symbol
-// table. So the file of a module is mapped once, when the first of its addresses is asked for, and its table is kept sorted for ever:
-// a dump asks for the same few again and again. A stripped module has the loader's names, or none.
+// The loader knows exported functions only; lambdas and static functions, which is what most fibers run, are in the
+// file's symbol table. So the file of a module is mapped once, when the first of its addresses is asked for, and its
+// table is kept sorted for ever: a dump asks for the same few again and again. A stripped module has the loader's
+// names, or none.
 //
 // May allocate, lock and read files: never from a signal handler, never under a lock of the scheduler. Any thread.
 #pragma once

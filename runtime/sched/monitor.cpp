@@ -273,12 +273,13 @@ class monitor {
       if (take) candidates_[taken++] = c;
     }
     for (unsigned i = 0; i < taken; ++i) {
+      // Before the P is anybody's, while the fiber is still at it.
+      note_handoff(*candidates_[i].m, candidates_[i].burning, now_ - candidates_[i].m->seen_since);
       P* p = candidates_[i].p;
       if (hand_off(p)) continue;
       shelve_p(p, false);
       if (work_anywhere()) wake_if_wanted();
     }
-    for (unsigned i = 0; i < taken; ++i) note_handoff(*candidates_[i].m, candidates_[i].burning, now_ - candidates_[i].m->seen_since);
     return taken;
   }
 

@@ -141,8 +141,8 @@ TEST_F(overflow_report, shows_the_frames_and_what_began_the_recursion) {
 
 TEST_F(overflow_report, shows_the_names_of_functions_last) {
   EXPECT_EXIT(overflow_on_a_fiber(), by_fault,
-              "  names\n    [^\n]*\n    0x[0-9a-f]+ weft_test_recurse\\+0x[0-9a-f]+\n"
-              "    0x[0-9a-f]+ weft_test_recurse\\+0x[0-9a-f]+\n"
+              // Under a sanitizer the last access may be that of a function which weft_test_recurse calls.
+              "  names\n(.*\n)*    0x[0-9a-f]+ weft_test_recurse\\+0x[0-9a-f]+\n"
               "    0x[0-9a-f]+ weft_test_overflow\\+0x[0-9a-f]+\n");
 }
 

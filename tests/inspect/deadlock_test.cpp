@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Nobody can ever wake anybody: told, with everybody's stack. Whatever might still wake somebody — a timer, a descriptor, a signal, a
-// blocking call, a thread that is not weft's — keeps the report away.
+// Nobody can ever wake anybody: told, with everybody's stack. Whatever might still wake somebody — a timer, a
+// descriptor, a signal, a blocking call, a thread that is not weft's — keeps the report away.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -35,7 +35,8 @@ using testing::Not;
 using weft::deadlock_policy;
 
 constexpr const char* report = "fatal: all fibers are asleep - deadlock!\n";
-constexpr const char* hope = "weft: all fibers are asleep; only a thread that is not weft's could still wake one (there is 1)\n";
+constexpr const char* hope =
+    "weft: all fibers are asleep; only a thread that is not weft's could still wake one (there is 1)\n";
 
 // Long beside the 10 ms after which the report would come.
 constexpr auto longer_than_the_report_takes = 100ms;
@@ -154,7 +155,8 @@ TEST_F(deadlock, the_fatal_policy_ignores_foreign_threads) {
 
 TEST_F(deadlock, the_off_policy_says_nothing) {
   const auto go_on = [] {
-    const int got = receive_from_a_thread({.deadlock = deadlock_policy::off}, [] { std::this_thread::sleep_for(longer_than_the_report_takes); });
+    const int got = receive_from_a_thread({.deadlock = deadlock_policy::off},
+                                          [] { std::this_thread::sleep_for(longer_than_the_report_takes); });
     _exit(got);
   };
   EXPECT_EXIT(go_on(), ExitedWithCode(7), Not(HasSubstr("asleep")));

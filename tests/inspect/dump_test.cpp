@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A dump names every fiber, says what it waits for and where, and hurts nobody: not the fibers that run meanwhile, not the one that asks.
+// A dump names every fiber, says what it waits for and where, and hurts nobody: not the fibers that run meanwhile, not
+// the one that asks.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -91,7 +92,9 @@ TEST(dump, leaves_the_runtime_s_own_frames_out) {
 }
 
 TEST(dump, shows_its_caller_as_running_with_the_call) {
-  weft::run([] { EXPECT_THAT(dump(), ContainsRegex("fiber [0-9]+ \"main\" \\[running\\]:\n(    .*\n)*    .*dump_fibers.*\n")); });
+  weft::run([] {
+    EXPECT_THAT(dump(), ContainsRegex("fiber [0-9]+ \"main\" \\[running\\]:\n(    .*\n)*    .*dump_fibers.*\n"));
+  });
 }
 
 TEST(dump, tells_each_reason_in_go_s_words) {
@@ -112,7 +115,8 @@ TEST(dump, tells_each_reason_in_go_s_words) {
     s.go([] { weft::chan<int>(nullptr).recv(); });
     until_waiting(5);
     const std::string text = dump();
-    for (const char* reason : {"[chan send]", "[mutex.lock]", "[wait_group.wait]", "[sleep]", "[chan receive (nil chan)]"})
+    for (const char* reason :
+         {"[chan send]", "[mutex.lock]", "[wait_group.wait]", "[sleep]", "[chan receive (nil chan)]"})
       EXPECT_THAT(text, HasSubstr(reason));
     m.unlock();
     s.cancel();
@@ -165,8 +169,9 @@ TEST(dump, names_the_system_call_in_which_a_fiber_blocks_its_thread) {
     std::string text;
     do text = dump();
     while (text.find("    in read(2)") == std::string::npos);  // until it is there
-    EXPECT_THAT(text, ContainsRegex("\"blocker\" \\[running\\]:\n    \\(on thread [0-9]+: its stack cannot be read from here\\)\n"
-                                    "    in read\\(2\\)"));
+    EXPECT_THAT(text, ContainsRegex(
+                          "\"blocker\" \\[running\\]:\n    \\(on thread [0-9]+: its stack cannot be read from here\\)\n"
+                          "    in read\\(2\\)"));
     EXPECT_EQ(write(ends[1], "x", 1), 1);
     f.join();
   });
@@ -231,9 +236,7 @@ TEST(dump, leaves_out_the_middle_of_a_deep_stack) {
 }
 
 TEST(dump, works_on_the_smallest_stack) {
-  weft::run([] {
-    weft::spawn({.stack_size = 16 * 1024}, [] { EXPECT_THAT(dump(), HasSubstr("[running]")); }).join();
-  });
+  weft::run([] { weft::spawn({.stack_size = 16 * 1024}, [] { EXPECT_THAT(dump(), HasSubstr("[running]")); }).join(); });
 }
 
 TEST(dump, works_from_a_plain_thread_and_shows_plain_threads_that_wait) {
@@ -269,7 +272,9 @@ TEST(dump, harms_nobody_who_runs_meanwhile) {
       s.go([&] {  // parks and wakes
         weft::chan<int> ping, pong;
         weft::scope pair;
-        pair.go([=] { for (int n : ping) pong.send(n + 1); });
+        pair.go([=] {
+          for (int n : ping) pong.send(n + 1);
+        });
         for (int n = 0; !done; ++n) {
           ping.send(n);
           EXPECT_EQ(pong.recv(), n + 1);
@@ -277,8 +282,12 @@ TEST(dump, harms_nobody_who_runs_meanwhile) {
         ping.close();
         pair.join();
       });
-      s.go([&] { while (!done) weft::yield(); });
-      s.go([&] { while (!done) weft::spawn([] { go_down(20, weft::chan<int>(1)); }).cancel(); });  // comes and goes
+      s.go([&] {
+        while (!done) weft::yield();
+      });
+      s.go([&] {
+        while (!done) weft::spawn([] { go_down(20, weft::chan<int>(1)); }).cancel();
+      });  // comes and goes
     }
     for (int i = 0; i < 200; ++i) EXPECT_THAT(dump(), HasSubstr("\"main\" [running]"));
     done = true;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What leaves state broken, or an error without anybody to hear of it, ends the process with a sentence, the stack, and exit status 2.
+// What leaves state broken, or an error without anybody to hear of it, ends the process with a sentence, the stack, and
+// exit status 2.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -73,7 +74,8 @@ TEST_F(fatal, what_is_no_std_exception_is_named_by_its_type) {
       wait_for_the_end();
     });
   };
-  EXPECT_EXIT(die(), ExitedWithCode(2), ContainsRegex("fatal: uncaught exception in fiber [0-9]+: of type int, which does not derive"));
+  EXPECT_EXIT(die(), ExitedWithCode(2),
+              ContainsRegex("fatal: uncaught exception in fiber [0-9]+: of type int, which does not derive"));
 }
 
 TEST_F(fatal, an_error_that_nobody_joined_ends_the_process) {
@@ -109,7 +111,8 @@ void leave_cancelled() {
 }
 
 TEST_F(fatal, cancelled_in_a_destructor_is_told_with_the_cure) {
-  const auto told = HasSubstr("fatal: weft::cancelled left a noexcept function (a destructor that waits?): wrap it in weft::shield\n");
+  const auto told = HasSubstr(
+      "fatal: weft::cancelled left a noexcept function (a destructor that waits?): wrap it in weft::shield\n");
   EXPECT_EXIT(leave_cancelled<waits_when_destroyed>(), ExitedWithCode(2), told);
   EXPECT_EXIT(leave_cancelled<waits_and_has_clean_ups_when_destroyed>(), ExitedWithCode(2), told);
 }
@@ -127,7 +130,8 @@ TEST_F(fatal, another_exception_out_of_a_noexcept_function_is_not_taken_for_it) 
 }
 
 TEST_F(fatal, terminate_on_a_fiber_says_who) {
-  EXPECT_EXIT(weft::run([] { std::terminate(); }), ExitedWithCode(2), HasSubstr("fatal: std::terminate was called in fiber 1 \"main\"\n"));
+  EXPECT_EXIT(weft::run([] { std::terminate(); }), ExitedWithCode(2),
+              HasSubstr("fatal: std::terminate was called in fiber 1 \"main\"\n"));
 }
 
 TEST_F(fatal, unlock_of_an_unlocked_mutex_dumps_everybody) {
@@ -142,9 +146,11 @@ TEST_F(fatal, unlock_of_an_unlocked_mutex_dumps_everybody) {
       m.unlock();
     });
   };
-  EXPECT_EXIT(die(), ExitedWithCode(2),
-              AllOf(ContainsRegex("fatal: weft: unlock of unlocked mutex\n\nfiber 1 \"main\" \\[running\\]:\n    weft::mutex::unlock"),
-                    HasSubstr("\"bystander\" [chan receive (nil chan)]:")));
+  EXPECT_EXIT(
+      die(), ExitedWithCode(2),
+      AllOf(ContainsRegex(
+                "fatal: weft: unlock of unlocked mutex\n\nfiber 1 \"main\" \\[running\\]:\n    weft::mutex::unlock"),
+            HasSubstr("\"bystander\" [chan receive (nil chan)]:")));
 }
 
 TEST_F(fatal, what_stands_in_stdout_s_buffer_is_written) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SIGQUIT prints all fibers and the program goes on; outside of run(), in children and for programs with a handler of their own the signal
-// is what it was.
+// SIGQUIT prints all fibers and the program goes on; outside of run(), in children and for programs with a handler of
+// their own the signal is what it was.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -42,16 +42,23 @@ class schedtrace : public testing::Test {
 };
 
 TEST_F(schedtrace, prints_a_line_in_go_s_form) {
-  EXPECT_THAT(printed("schedtrace=1", " ]\n"),
-              ContainsRegex("^SCHED [0-9]+ms: maxprocs=2 idleprocs=[0-2] threads=[0-9]+ spinningthreads=[0-9]+ needspinning=0 "
-                            "idlethreads=[0-9]+ runqueue=[0-9]+ \\[ [0-9]+ [0-9]+ \\] schedticks=\\[ [0-9]+ [0-9]+ \\]\n"));
+  EXPECT_THAT(
+      printed("schedtrace=1", " ]\n"),
+      ContainsRegex("^SCHED [0-9]+ms: maxprocs=2 idleprocs=[0-2] threads=[0-9]+ spinningthreads=[0-9]+ needspinning=0 "
+                    "idlethreads=[0-9]+ runqueue=[0-9]+ \\[ [0-9]+ [0-9]+ \\] schedticks=\\[ [0-9]+ [0-9]+ \\]\n"));
 }
 
 TEST_F(schedtrace, prints_every_p_m_and_g_if_asked) {
   const std::string text = printed("schedtrace=5,scheddetail=1", "status=4(chan receive)");
-  EXPECT_THAT(text, ContainsRegex("^SCHED [0-9]+ms: maxprocs=2 .* runqueue=[0-9]+ sysmonwait=(true|false)\n"
-                                  "  P0: status=[01] schedtick=[0-9]+ syscalltick=[0-9]+ m=([0-9]+|nil) runqsize=[0-9]+ gfreecnt=[0-9]+"));
-  EXPECT_THAT(text, ContainsRegex("\n  M[0-9]+: p=([0-9]+|nil) curg=([0-9]+|nil) spinning=(true|false) blocked=(true|false) lockedg=nil\n"));
+  EXPECT_THAT(
+      text,
+      ContainsRegex(
+          "^SCHED [0-9]+ms: maxprocs=2 .* runqueue=[0-9]+ sysmonwait=(true|false)\n"
+          "  P0: status=[01] schedtick=[0-9]+ syscalltick=[0-9]+ m=([0-9]+|nil) runqsize=[0-9]+ gfreecnt=[0-9]+"));
+  EXPECT_THAT(
+      text,
+      ContainsRegex(
+          "\n  M[0-9]+: p=([0-9]+|nil) curg=([0-9]+|nil) spinning=(true|false) blocked=(true|false) lockedg=nil\n"));
   EXPECT_THAT(text, ContainsRegex("\n  G[0-9]+: status=4\\(chan receive\\)"));
 }
 

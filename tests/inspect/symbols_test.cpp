@@ -4,9 +4,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <vector>
 
 #include "runtime/inspect/symbols.hpp"
@@ -42,13 +42,14 @@ TEST(symbols, name_a_lambda_by_where_it_stands) {
     asm volatile("" ::: "memory");
     return pc;
   };
-  EXPECT_THAT(name_return_address(lambda()).function, HasSubstr("symbols_name_a_lambda_by_where_it_stands_Test::TestBody()"));
+  EXPECT_THAT(name_return_address(lambda()).function,
+              HasSubstr("symbols_name_a_lambda_by_where_it_stands_Test::TestBody()"));
 }
 
 TEST(symbols, name_what_a_library_exports) {
   // A return address: the byte before it is the function's.
-  const auto name = name_return_address(reinterpret_cast<std::uintptr_t>(&std::abort) + 1);
-  EXPECT_THAT(name.place, HasSubstr("abort+0x1"));
+  const auto name = name_return_address(reinterpret_cast<std::uintptr_t>(&getppid) + 1);
+  EXPECT_THAT(name.place, HasSubstr("getppid+0x1"));
 }
 
 TEST(symbols, of_an_address_without_code_are_its_digits) {
@@ -66,7 +67,7 @@ TEST(symbols, tell_code_from_data) {
 
 TEST(symbols, tell_the_c_library_from_the_program) {
   EXPECT_FALSE(is_in_c_library(in_a_static_function()));
-  EXPECT_TRUE(is_in_c_library(reinterpret_cast<std::uintptr_t>(&std::abort)));
+  EXPECT_TRUE(is_in_c_library(reinterpret_cast<std::uintptr_t>(&getppid)));
 }
 
 TEST(symbols, hide_the_inline_namespace) { EXPECT_EQ(weft::rt::demangle("N4weft2v09cancelledE"), "weft::cancelled"); }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the process writes to stderr, as an event: `read_until` returns once the text has come. For messages of the monitor's thread, which
-// no call of the test returns after.
+// What the process writes to stderr, as an event: `read_until` returns once the text has come. For messages of the
+// monitor's thread, which no call of the test returns after.
 #pragma once
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -32,6 +33,16 @@ class captured_stderr {
   /// Everything from the start up to `text`, at least. Blocks the thread.
   const std::string& read_until(std::string_view text) {
     while (seen_.find(text) == std::string::npos) {
+      char chunk[4096];
+      const ssize_t size = read(from_, chunk, sizeof chunk);
+      if (size > 0) seen_.append(chunk, static_cast<std::size_t>(size));
+    }
+    return seen_;
+  }
+
+  /// Everything that has been written so far. Does not block.
+  const std::string& read_all() {
+    for (pollfd waiting{from_, POLLIN, 0}; poll(&waiting, 1, 0) == 1;) {
       char chunk[4096];
       const ssize_t size = read(from_, chunk, sizeof chunk);
       if (size > 0) seen_.append(chunk, static_cast<std::size_t>(size));

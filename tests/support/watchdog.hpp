@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An end to a hang: a test that takes too long dumps all fibers to stderr and aborts, so that whoever reads the log sees who waits for
-// whom. Its thread bears a name of weft's own, so that the deadlock report does not take it for one that could wake a fiber.
+// An end to a hang: a test that takes too long dumps all fibers to stderr and aborts, so that whoever reads the log
+// sees who waits for whom. Its thread bears a name of weft's own, so that the deadlock report does not take it for one
+// that could wake a fiber.
 #pragma once
 
 #include <pthread.h>

@@ -81,6 +81,6 @@ void burning(const bench::context& c) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return bench::main(
-      argc, argv, {{"gap_read", {1}, in_read}, {"gap_usleep", {1}, in_usleep}, {"gap_burn", {1}, burning}});
+  return bench::main(argc, argv,
+                     {{"gap_read", {1}, in_read}, {"gap_usleep", {1}, in_usleep}, {"gap_burn", {1}, burning}});
 }

@@ -136,8 +136,7 @@ inline int main(int argc, char** argv, const std::vector<row>& rows) {
       for (const auto& each : rows) std::printf("%s\n", each.name.c_str());
       return 0;
     } else {
-      const bool known =
-          std::any_of(rows.begin(), rows.end(), [&](const row& each) { return each.name == argument; });
+      const bool known = std::any_of(rows.begin(), rows.end(), [&](const row& each) { return each.name == argument; });
       if (!known) {
         std::fprintf(stderr, "%s: '%s' is no row of this program; --list names them\n", argv[0], argv[i]);
         return 2;

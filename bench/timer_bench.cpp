@@ -55,8 +55,7 @@ void sleepers(const bench::context& c, long full, long full_range_us) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return bench::main(
-      argc, argv,
-      {{"timers_10k", {1, 2}, [](const bench::context& c) { sleepers(c, 10'000, 99'000); }},
-       {"timers_100k", {1, 2}, [](const bench::context& c) { sleepers(c, 100'000, 999'000); }}});
+  return bench::main(argc, argv,
+                     {{"timers_10k", {1, 2}, [](const bench::context& c) { sleepers(c, 10'000, 99'000); }},
+                      {"timers_100k", {1, 2}, [](const bench::context& c) { sleepers(c, 100'000, 999'000); }}});
 }

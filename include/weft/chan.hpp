@@ -88,11 +88,13 @@ class chan_handle {
 
 }  // namespace detail
 
-/// chan is a handle to a channel of T; copies are the same channel. All operations are const and may be called by any fiber or thread.
+/// chan is a handle to a channel of T; copies are the same channel. All operations are const and may be called by any
+/// fiber or thread.
 ///
-/// Values and waiters are first in, first out; a waiting receiver is handed the value directly. What happened before a send happens
-/// before its receive completes; a close happens before a receive that returns because of it. T must be nothrow move constructible and
-/// nothrow destructible; `chan<void>` carries signals. `chan<T>(nullptr)` is nil: it is never ready.
+/// Values and waiters are first in, first out; a waiting receiver is handed the value directly. What happened before a
+/// send happens before its receive completes; a close happens before a receive that returns because of it. T must be
+/// nothrow move constructible and nothrow destructible; `chan<void>` carries signals. `chan<T>(nullptr)` is nil: it is
+/// never ready.
 ///
 /// ```cpp
 /// weft::chan<int> c(16);
@@ -108,19 +110,18 @@ class chan {
 
   /// An unbuffered channel.
   chan() : chan(std::ptrdiff_t{0}) {}
-  /// A channel with room for `capacity` values; 0 is unbuffered. A negative or absurd capacity throws std::length_error.
+  /// A channel with room for `capacity` values; 0 is unbuffered. A negative or absurd capacity throws
+  /// std::length_error.
   template <std::integral N>
-    requires(!std::same_as<N, bool>)
-  explicit chan(N capacity) : handle_(detail::chan_make(detail::element_ops_of<T>::value, to_capacity(capacity))) {}
+  requires(!std::same_as<N, bool>) explicit chan(N capacity)
+      : handle_(detail::chan_make(detail::element_ops_of<T>::value, to_capacity(capacity))) {}
   /// The nil channel.
   explicit chan(std::nullptr_t) noexcept {}
 
-  /// Sends; waits while there is no room. Cancellable. Throws channel_closed if the channel is closed, also while it waits. `value` is
-  /// moved from only if the send happens.
+  /// Sends; waits while there is no room. Cancellable. Throws channel_closed if the channel is closed, also while it
+  /// waits. `value` is moved from only if the send happens.
   void send(T&& value) const { detail::chan_send(handle_.get(), std::addressof(value)); }
-  void send(const T& value) const
-    requires std::copy_constructible<T>
-  {
+  void send(const T& value) const requires std::copy_constructible<T> {
     T copy(value);  // copied before the lock is taken: copying is user code
     detail::chan_send(handle_.get(), std::addressof(copy));
   }
@@ -134,9 +135,7 @@ class chan {
   [[nodiscard]] chan_status try_send(T&& value) const noexcept {
     return detail::chan_try_send(handle_.get(), std::addressof(value));
   }
-  [[nodiscard]] chan_status try_send(const T& value) const
-    requires std::copy_constructible<T>
-  {
+  [[nodiscard]] chan_status try_send(const T& value) const requires std::copy_constructible<T> {
     T copy(value);
     return detail::chan_try_send(handle_.get(), std::addressof(copy));
   }
@@ -149,9 +148,8 @@ class chan {
   [[nodiscard]] chan_status send_for(T&& value, detail::any_duration patience) const {
     return detail::chan_send_for(handle_.get(), std::addressof(value), patience);
   }
-  [[nodiscard]] chan_status send_for(const T& value, detail::any_duration patience) const
-    requires std::copy_constructible<T>
-  {
+  [[nodiscard]] chan_status send_for(const T& value,
+                                     detail::any_duration patience) const requires std::copy_constructible<T> {
     T copy(value);
     return detail::chan_send_for(handle_.get(), std::addressof(copy), patience);
   }
@@ -166,7 +164,8 @@ class chan {
   [[nodiscard]] std::size_t size() const noexcept { return detail::chan_size(handle_.get()); }
   [[nodiscard]] std::size_t capacity() const noexcept { return detail::chan_capacity(handle_.get()); }
 
-  /// Receives until the channel is closed and drained. Each step waits as `recv` does, and throws out of the loop if cancelled.
+  /// Receives until the channel is closed and drained. Each step waits as `recv` does, and throws out of the loop if
+  /// cancelled.
   detail::recv_iterator<T> begin() const { return detail::recv_iterator<T>(handle_.get()); }
   std::default_sentinel_t end() const noexcept { return {}; }
 
@@ -196,10 +195,10 @@ class chan<void> {
 
   chan() : chan(std::ptrdiff_t{0}) {}
   template <std::integral N>
-    requires(!std::same_as<N, bool>)
-  explicit chan(N capacity)
-      : handle_(detail::chan_make(detail::element_ops_of<void>::value,
-                                  std::in_range<std::ptrdiff_t>(capacity) ? static_cast<std::ptrdiff_t>(capacity) : -1)) {}
+  requires(!std::same_as<N, bool>) explicit chan(N capacity)
+      : handle_(detail::chan_make(detail::element_ops_of<void>::value, std::in_range<std::ptrdiff_t>(capacity)
+                                                                           ? static_cast<std::ptrdiff_t>(capacity)
+                                                                           : -1)) {}
   explicit chan(std::nullptr_t) noexcept {}
 
   void send() const { detail::chan_send(handle_.get(), nothing()); }

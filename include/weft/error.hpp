@@ -8,8 +8,9 @@
 
 namespace weft::inline v0 {
 
-/// cancelled is what a wait throws once the scope it stands in is cancelled. It does not derive from std::exception, so a handler for
-/// errors lets it pass; a fiber that ends by it ends quietly. A `catch (...)` that does not rethrow meets it again at the next wait.
+/// cancelled is what a wait throws once the scope it stands in is cancelled. It does not derive from std::exception, so
+/// a handler for errors lets it pass; a fiber that ends by it ends quietly. A `catch (...)` that does not rethrow meets
+/// it again at the next wait.
 class WEFT_EXPORT cancelled final {
  public:
   cancelled() noexcept = default;

@@ -14,11 +14,12 @@ namespace weft::inline v0 {
 
 class scope;
 
-/// fiber is the handle of a spawned fiber; move-only. Its destructor cancels the fiber and waits for its end, as std::jthread does.
+/// fiber is the handle of a spawned fiber; move-only. Its destructor cancels the fiber and waits for its end, as
+/// std::jthread does.
 ///
-/// An error of the fiber is thrown by `join`. One that nobody joined ends the process (exit status 2), unless the fiber failed after
-/// its handle's destructor had cancelled it, or the handle goes while an exception unwinds. One handle belongs to one fiber or thread
-/// at a time; different handles are independent.
+/// An error of the fiber is thrown by `join`. One that nobody joined ends the process (exit status 2), unless the fiber
+/// failed after its handle's destructor had cancelled it, or the handle goes while an exception unwinds. One handle
+/// belongs to one fiber or thread at a time; different handles are independent.
 template <class T>
 class fiber {
  public:
@@ -35,19 +36,22 @@ class fiber {
     state_->release();
   }
 
-  /// Waits for the end and gives the result, once; rethrows what the fiber threw, or throws fiber_cancelled if it was cancelled.
-  /// Cancellable. The handle is empty afterwards; joining an empty one is std::logic_error.
+  /// Waits for the end and gives the result, once; rethrows what the fiber threw, or throws fiber_cancelled if it was
+  /// cancelled. Cancellable. The handle is empty afterwards; joining an empty one is std::logic_error.
   T join() {
-    if (state_ == nullptr) throw std::logic_error("weft: join of an empty fiber handle (moved from, detached, or joined before)");
+    if (state_ == nullptr)
+      throw std::logic_error("weft: join of an empty fiber handle (moved from, detached, or joined before)");
     state_->wait();
     const releaser last{std::exchange(state_, nullptr)};
     last.state->take_error();
     return last.state->result.take();
   }
 
-  /// Waits for the end at most for `at_most`; true if the fiber has ended: `join` then gives the result at once. Cancellable.
+  /// Waits for the end at most for `at_most`; true if the fiber has ended: `join` then gives the result at once.
+  /// Cancellable.
   [[nodiscard]] bool join_for(detail::any_duration at_most) {
-    if (state_ == nullptr) throw std::logic_error("weft: join_for of an empty fiber handle (moved from, detached, or joined before)");
+    if (state_ == nullptr)
+      throw std::logic_error("weft: join_for of an empty fiber handle (moved from, detached, or joined before)");
     return state_->wait_for(at_most);
   }
 
@@ -59,7 +63,8 @@ class fiber {
   }
   /// Lets the fiber go on alone; its error, if it comes, ends the process. The handle is empty afterwards.
   void detach() {
-    if (state_ == nullptr) throw std::logic_error("weft: detach of an empty fiber handle (moved from, detached, or joined before)");
+    if (state_ == nullptr)
+      throw std::logic_error("weft: detach of an empty fiber handle (moved from, detached, or joined before)");
     const releaser last{std::exchange(state_, nullptr)};
     last.state->detach();
   }

@@ -27,10 +27,11 @@ WEFT_EXPORT void end_blocking() noexcept;
 
 /// run starts the runtime, runs `f` as its main fiber, and returns what `f` returns or throws what it throws.
 ///
-/// When `f` ends, fibers that still live are cancelled and awaited, so that every destructor runs; then the runtime's threads end. By
-/// then the locals of `f` are gone: a detached fiber must not refer to them (use a `scope`). Blocks the calling thread, which becomes
-/// one of the runtime's. May be called again afterwards; while a runtime runs, in this thread or another, it throws std::logic_error.
-/// A bad option or environment variable throws std::invalid_argument, a backend that cannot be had std::system_error.
+/// When `f` ends, fibers that still live are cancelled and awaited, so that every destructor runs; then the runtime's
+/// threads end. By then the locals of `f` are gone: a detached fiber must not refer to them (use a `scope`). Blocks the
+/// calling thread, which becomes one of the runtime's. May be called again afterwards; while a runtime runs, in this
+/// thread or another, it throws std::logic_error. A bad option or environment variable throws std::invalid_argument, a
+/// backend that cannot be had std::system_error.
 template <class F>
 auto run(const options& how, F f) -> std::invoke_result_t<F> {
   detail::result_slot<std::invoke_result_t<F>> result;
@@ -48,27 +49,29 @@ auto run(const options& how, F f) -> std::invoke_result_t<F> {
 }
 
 template <class F>
-  requires(!std::is_same_v<std::remove_cvref_t<F>, options>)
-auto run(F f) -> std::invoke_result_t<F> {
+requires(!std::is_same_v<std::remove_cvref_t<F>, options>) auto run(F f) -> std::invoke_result_t<F> {
   return run(options{}, std::move(f));
 }
 
-/// maxprocs is how many fibers may run at the same time: the number of Ps. 0 without a runtime. Any thread; never waits.
+/// maxprocs is how many fibers may run at the same time: the number of Ps. 0 without a runtime. Any thread; never
+/// waits.
 WEFT_EXPORT int maxprocs() noexcept;
 
-/// set_maxprocs changes that number while fibers run, and returns the former one. Any thread; never waits. n < 1 or n > 1024 throws
-/// std::invalid_argument; without a runtime it throws std::logic_error.
+/// set_maxprocs changes that number while fibers run, and returns the former one. Any thread; never waits. n < 1 or n >
+/// 1024 throws std::invalid_argument; without a runtime it throws std::logic_error.
 WEFT_EXPORT int set_maxprocs(int n);
 
 /// num_fibers is the number of live fibers; exact while none starts or ends. Any thread; never waits.
 WEFT_EXPORT std::size_t num_fibers() noexcept;
 
-/// go starts `f(args...)` in a fiber of its own, detached. Callable and arguments are decay-copied and invoked as rvalues.
+/// go starts `f(args...)` in a fiber of its own, detached. Callable and arguments are decay-copied and invoked as
+/// rvalues.
 ///
-/// An exception that escapes it ends the process with its message, the fiber's stack and exit status 2; `cancelled` ends the fiber
-/// quietly. Never waits. Any thread while a runtime runs; else std::logic_error. What happened before the call happens before `f`.
+/// An exception that escapes it ends the process with its message, the fiber's stack and exit status 2; `cancelled`
+/// ends the fiber quietly. Never waits. Any thread while a runtime runs; else std::logic_error. What happened before
+/// the call happens before `f`.
 template <class F, class... Args>
-  requires std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>
+requires std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>
 void go(F&& f, Args&&... args) {
   auto call = detail::bind_call(std::forward<F>(f), std::forward<Args>(args)...);
   detail::plant<decltype(call)>(nullptr, nullptr, nullptr, std::move(call));
@@ -82,7 +85,8 @@ template <class F, class... Args>
       detail::plant_task<result>(nullptr, nullptr, detail::bind_call(std::forward<F>(f), std::forward<Args>(args)...)));
 }
 
-/// The same with a name and a stack size: `spawn({.name = "ingest"}, f)`. A bad stack size throws std::invalid_argument.
+/// The same with a name and a stack size: `spawn({.name = "ingest"}, f)`. A bad stack size throws
+/// std::invalid_argument.
 template <class F, class... Args>
 [[nodiscard]] auto spawn(const attrs& how, F&& f, Args&&... args) -> fiber<detail::call_result<F, Args...>> {
   using result = detail::call_result<F, Args...>;
@@ -90,12 +94,13 @@ template <class F, class... Args>
       detail::plant_task<result>(&how, nullptr, detail::bind_call(std::forward<F>(f), std::forward<Args>(args)...)));
 }
 
-/// yield lets other fibers run: the caller goes behind all that are ready on its P. Cancellable. On a plain thread: sched_yield.
+/// yield lets other fibers run: the caller goes behind all that are ready on its P. Cancellable. On a plain thread:
+/// sched_yield.
 WEFT_EXPORT void yield();
 
-/// blocking runs `f`, which may block its thread, and gives its result, while other fibers go on elsewhere. Costs a few nanoseconds
-/// when `f` is short: the P is only marked, and taken if `f` is still at it when the monitor looks. Waits inside `f` block the thread.
-/// Cancellation is looked at on entry only. On a plain thread it just calls `f`.
+/// blocking runs `f`, which may block its thread, and gives its result, while other fibers go on elsewhere. Costs a few
+/// nanoseconds when `f` is short: the P is only marked, and taken if `f` is still at it when the monitor looks. Waits
+/// inside `f` block the thread. Cancellation is looked at on entry only. On a plain thread it just calls `f`.
 template <class F>
 auto blocking(F&& f) -> std::invoke_result_t<F> {
   detail::begin_blocking();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Structure and cancellation: scopes whose children end before they do, regions with a time limit, shields.
 //
-// Cancellation is cooperative and level-triggered: once a scope is cancelled, every cancellable wait in it throws weft::cancelled, at its
-// entry even if it could go on, now and each later time. A wait that completes in the moment of cancellation may return; the next one
-// throws. While an exception unwinds through the scope, waits in destructors are shielded by themselves; a wait in any other destructor
-// belongs in `shield`.
+// Cancellation is cooperative and level-triggered: once a scope is cancelled, every cancellable wait in it throws
+// weft::cancelled, at its entry even if it could go on, now and each later time. A wait that completes in the moment of
+// cancellation may return; the next one throws. While an exception unwinds through the scope, waits in destructors are
+// shielded by themselves; a wait in any other destructor belongs in `shield`.
 #pragma once
 
 #include <chrono>
@@ -15,9 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include <weft/detail/any_duration.hpp>
 #include <weft/detail/callable_ref.hpp>
 #include <weft/detail/cancel_frame.hpp>
-#include <weft/detail/any_duration.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/nursery.hpp>
 #include <weft/detail/result.hpp>
@@ -40,19 +40,21 @@ struct collect_t {
 };
 inline constexpr collect_t collect{};
 
-/// collect_options: as scope_options; `on_error` hears of each error, in the failing child, one at a time. It must not throw.
+/// collect_options: as scope_options; `on_error` hears of each error, in the failing child, one at a time. It must not
+/// throw.
 struct collect_options {
   std::size_t limit = 0;
   std::function<void(std::exception_ptr)> on_error{};
 };
 
-/// scope is a nursery: what runs in it ends before it does. A local object; it is a child of the scope it stands in, and is cancelled
-/// with that one.
+/// scope is a nursery: what runs in it ends before it does. A local object; it is a child of the scope it stands in,
+/// and is cancelled with that one.
 ///
-/// The first child that fails cancels its siblings, and `join` rethrows that error. With `collect` a failing child leaves its siblings
-/// alone, `join` throws no child's error, and no child's error ends the process. The destructor cancels the children if an exception
-/// unwinds, and waits for them (shielded); an error that nobody has joined then ends the process, unless an exception unwinds.
-/// Only the fiber that made it should join it; `go`, `spawn` and `cancel` may be called by its children, too.
+/// The first child that fails cancels its siblings, and `join` rethrows that error. With `collect` a failing child
+/// leaves its siblings alone, `join` throws no child's error, and no child's error ends the process. The destructor
+/// cancels the children if an exception unwinds, and waits for them (shielded); an error that nobody has joined then
+/// ends the process, unless an exception unwinds. Only the fiber that made it should join it; `go`, `spawn` and
+/// `cancel` may be called by its children, too.
 ///
 /// ```cpp
 /// weft::scope s;
@@ -70,12 +72,12 @@ class scope {
   scope& operator=(const scope&) = delete;
   ~scope() = default;
 
-  /// Starts `f` in a child. Waits, cancellably, while `limit` children run. `f` is moved from only if the child is started.
+  /// Starts `f` in a child. Waits, cancellably, while `limit` children run. `f` is moved from only if the child is
+  /// started.
   template <class F>
   void go(F&& f) {
-    plant(std::forward<F>(f), [this](auto&& g) {
-      detail::plant<std::decay_t<F>>(nullptr, nullptr, &core_, std::forward<decltype(g)>(g));
-    });
+    plant(std::forward<F>(f),
+          [this](auto&& g) { detail::plant<std::decay_t<F>>(nullptr, nullptr, &core_, std::forward<decltype(g)>(g)); });
   }
 
   /// The same with a handle. An error that the handle's `join` throws is not thrown again by the scope's.
@@ -121,8 +123,9 @@ WEFT_EXPORT void run_until(clock::time_point deadline, callable_ref f);
 WEFT_EXPORT void run_shielded(callable_ref f);
 }  // namespace detail
 
-/// with_deadline runs `f` here; past `when` its cancellable waits throw, and the call throws timed_out if only that is what left `f` and
-/// no outer scope is cancelled. A result that comes late is returned. Nests: the nearest deadline wins.
+/// with_deadline runs `f` here; past `when` its cancellable waits throw, and the call throws timed_out if only that is
+/// what left `f` and no outer scope is cancelled. A result that comes late is returned. Nests: the nearest deadline
+/// wins.
 template <class F>
 auto with_deadline(clock::time_point when, F&& f) -> std::invoke_result_t<F> {
   detail::result_slot<std::invoke_result_t<F>> result;
@@ -136,7 +139,8 @@ template <class F>
 auto with_timeout(detail::any_duration how_long, F&& f) -> std::invoke_result_t<F> {
   const auto now = clock::now();
   const bool fits = how_long.ns() < (clock::time_point::max() - now).count();
-  return with_deadline(fits ? now + std::chrono::nanoseconds(how_long.ns()) : clock::time_point::max(), std::forward<F>(f));
+  return with_deadline(fits ? now + std::chrono::nanoseconds(how_long.ns()) : clock::time_point::max(),
+                       std::forward<F>(f));
 }
 
 /// cancel_scope is a region that is cancelled by hand, from any fiber or thread, before or while it runs.
@@ -146,7 +150,8 @@ class WEFT_EXPORT cancel_scope {
   cancel_scope(const cancel_scope&) = delete;
   cancel_scope& operator=(const cancel_scope&) = delete;
 
-  /// Runs `f` here. True if it completed, false if this scope ended it; an outer cancellation passes through as `cancelled`.
+  /// Runs `f` here. True if it completed, false if this scope ended it; an outer cancellation passes through as
+  /// `cancelled`.
   template <class F>
   bool run(F&& f) {
     auto body = [&] { std::forward<F>(f)(); };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Synchronisation between fibers and plain threads: wait_group and mutex.
 //
-// All of these are neither copyable nor movable, need no memory of their own, have constexpr constructors (so they can be globals) and
-// keep their layout with and without NDEBUG. Any of them may be destroyed by the fiber that its last waker has let go.
+// All of these are neither copyable nor movable, need no memory of their own, have constexpr constructors (so they can
+// be globals) and keep their layout with and without NDEBUG. Any of them may be destroyed by the fiber that its last
+// waker has let go.
 #pragma once
 
 #include <atomic>
@@ -27,8 +28,8 @@ class WEFT_EXPORT wait_group {
   wait_group(const wait_group&) = delete;
   wait_group& operator=(const wait_group&) = delete;
 
-  /// Adds `n`, which may be negative. Never waits. Throws std::logic_error, and changes nothing, if the count would become negative or
-  /// exceed 2^31 - 1.
+  /// Adds `n`, which may be negative. Never waits. Throws std::logic_error, and changes nothing, if the count would
+  /// become negative or exceed 2^31 - 1.
   void add(int n = 1);
   /// The same as add(-1). Never throws `cancelled`.
   void done() { add(-1); }
@@ -36,8 +37,8 @@ class WEFT_EXPORT wait_group {
   void wait();
   /// The same, at most for so long; true: the count was zero.
   [[nodiscard]] bool wait_for(detail::any_duration at_most);
-  /// Counts one, and starts `f` in a fiber of its own, detached; done when `f` returns. Never waits. If `f` throws, the process ends as
-  /// with weft::go; if it is cancelled, it counts as done.
+  /// Counts one, and starts `f` in a fiber of its own, detached; done when `f` returns. Never waits. If `f` throws, the
+  /// process ends as with weft::go; if it is cancelled, it counts as done.
   template <class F>
   void go(F&& f) {
     add(1);
@@ -72,11 +73,13 @@ class WEFT_EXPORT wait_group {
   detail::wait_list waiters_;
 };
 
-/// mutex excludes fibers and threads from each other; Lockable and TimedLockable, for std::lock_guard, std::unique_lock, std::scoped_lock.
+/// mutex excludes fibers and threads from each other; Lockable and TimedLockable, for std::lock_guard,
+/// std::unique_lock, std::scoped_lock.
 ///
-/// Whoever comes by when it is free may take it, also ahead of those who wait (that is what makes it fast); one who has waited longer
-/// than a millisecond is handed it directly. It does not know its owner: any fiber may unlock it, and locking it twice deadlocks.
-/// Unlocking what is not locked ends the process. What happened before an `unlock` happens before the `lock` that follows it.
+/// Whoever comes by when it is free may take it, also ahead of those who wait (that is what makes it fast); one who has
+/// waited longer than a millisecond is handed it directly. It does not know its owner: any fiber may unlock it, and
+/// locking it twice deadlocks. Unlocking what is not locked ends the process. What happened before an `unlock` happens
+/// before the `lock` that follows it.
 class WEFT_EXPORT mutex {
  public:
   constexpr mutex() noexcept = default;
@@ -86,7 +89,8 @@ class WEFT_EXPORT mutex {
   /// Waits until the mutex is the caller's. Not cancellable.
   void lock() noexcept {
     std::uint32_t free = 0;
-    if (!word_.compare_exchange_strong(free, locked_bit, std::memory_order_acquire, std::memory_order_relaxed)) [[unlikely]]
+    if (!word_.compare_exchange_strong(free, locked_bit, std::memory_order_acquire, std::memory_order_relaxed))
+        [[unlikely]]
       lock_slow(-1);
   }
   /// Never waits.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One home for the exceptions' type information: a type caught in the library and thrown in the program must be the same type.
+// One home for the exceptions' type information: a type caught in the library and thrown in the program must be the
+// same type.
 #include <weft/error.hpp>
 
 namespace weft::inline v0 {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The slow half of the internal lock. After 100 pauses the holder is probably not running: yield, and if yielding does not help
+// The slow half of the internal lock. After 100 pauses the holder is probably not running: yield, and if yielding does
+// not help
 // (a real-time thread yields to nobody of lower rank) sleep 50 µs at a time.
 #include <weft/detail/spin_lock.hpp>
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one place where a thread changes stacks.
 //
-// A switch leaves an *execution* (a fiber, the idle runner of a pooled stack, or an M's own loop) and arrives in another. What must
-// happen only once the old one is off its stack — release a queue's lock, put it into a run queue, pool its stack — is the commit
-// hook; the side that arrives runs it first. `arrive` is called at the three places where a switch can arrive: after the jump of an
-// execution that is resumed, in the entry of a stack that runs for the first time, and after the jump of an M's loop (which is the
-// first case on another stack).
+// A switch leaves an *execution* (a fiber, the idle runner of a pooled stack, or an M's own loop) and arrives in
+// another. What must happen only once the old one is off its stack — release a queue's lock, put it into a run queue,
+// pool its stack — is the commit hook; the side that arrives runs it first. `arrive` is called at the three places
+// where a switch can arrive: after the jump of an execution that is resumed, in the entry of a stack that runs for the
+// first time, and after the jump of an M's loop (which is the first case on another stack).
 //
 // Invariants
 //  1. `arrive` saves the context that was left, then clears its fiber's `on_cpu` (release; pairs with the acquire in `wake`), then
@@ -46,7 +46,8 @@ void probe_sanitizer_hooks() noexcept;
 /// Learns the bounds of the calling thread's own stack; once per M, on it.
 void describe_thread_stack(sanitizer_view& view) noexcept;
 
-/// The execution that is left: where its context and exception state are saved, and the fiber whose `on_cpu` is cleared then
+/// The execution that is left: where its context and exception state are saved, and the fiber whose `on_cpu` is cleared
+/// then
 /// (nullptr: an M's loop, or the runner of a fiber that has ended).
 struct departure {
   void** sp;
@@ -60,7 +61,8 @@ struct destination {
   sanitizer_view* view;
 };
 
-/// The first act on the new stack. In a debug build of the program `self` is told to the sanitizer as the one that runs now.
+/// The first act on the new stack. In a debug build of the program `self` is told to the sanitizer as the one that runs
+/// now.
 [[gnu::always_inline]] inline void arrive(void* left_sp, M* m, sanitizer_view* self) noexcept {
   if (sanitizer_hooks && __sanitizer_finish_switch_fiber != nullptr) [[unlikely]]
     __sanitizer_finish_switch_fiber(self->fake_stack, nullptr, nullptr);
@@ -83,7 +85,8 @@ struct destination {
   *m->eh = to.eh;
   sanitizer_view* const self = from.view;
   if (sanitizer_hooks) [[unlikely]] {
-    if (__sanitizer_start_switch_fiber != nullptr) __sanitizer_start_switch_fiber(&self->fake_stack, to.view->bottom, to.view->size);
+    if (__sanitizer_start_switch_fiber != nullptr)
+      __sanitizer_start_switch_fiber(&self->fake_stack, to.view->bottom, to.view->size);
     if (__tsan_switch_to_fiber != nullptr) __tsan_switch_to_fiber(to.view->tsan_fiber, 0);
   }
   const auto back = boost::context::detail::jump_fcontext(to.sp, m);

@@ -15,8 +15,8 @@
 
 #include <atomic>
 #include <chrono>
-#include <new>
 #include <cstdio>
+#include <new>
 #include <stdexcept>
 
 #include "runtime/config/cpu_width.hpp"
@@ -75,10 +75,11 @@ void await_the_others(nanoseconds_t grace) noexcept WEFT_NO_THREAD_SAFETY_ANALYS
       return;
     }
     waiter<env> w;
-    const wait_outcome how =
-        wait_in_queue<env>(last_lock, last_waits, w, {wait_reason::shutdown, false, saturating_add(steady_now(), grace)});
+    const wait_outcome how = wait_in_queue<env>(last_lock, last_waits, w,
+                                                {wait_reason::shutdown, false, saturating_add(steady_now(), grace)});
     if (how == wait_outcome::timed_out && live_fibers() > 1) {
-      std::fprintf(stderr, "weft: %lld fibers have not ended since main did:\n", static_cast<long long>(live_fibers() - 1));
+      std::fprintf(stderr, "weft: %lld fibers have not ended since main did:\n",
+                   static_cast<long long>(live_fibers() - 1));
       dump_everything(stderr);
     }
   }
@@ -121,7 +122,8 @@ struct reset_at_the_end {
   ~reset_at_the_end() {
     stop_monitor();
     end_inspection();
-    while (sched.foreign_wakers.load(std::memory_order_acquire) != 0) sched_yield();  // pairs with the release in ready.cpp
+    while (sched.foreign_wakers.load(std::memory_order_acquire) != 0)
+      sched_yield();  // pairs with the release in ready.cpp
     {
       detail::spin_guard guard(sched.lock);
       while (P* p = take_idle_p()) p->in_service = false;
@@ -163,7 +165,8 @@ void monitor_tick(nanoseconds_t now) noexcept {
   if (!follow_machine.load(std::memory_order_relaxed) || now < next_width_check) return;
   next_width_check = now + 1'000'000'000;
   const int width = width_watch().width();
-  if (width != sched.procs.load(std::memory_order_relaxed) && follow_machine.load(std::memory_order_relaxed)) change_width(width);
+  if (width != sched.procs.load(std::memory_order_relaxed) && follow_machine.load(std::memory_order_relaxed))
+    change_width(width);
 }
 
 // The bracket is the caller's; two that end at the same moment: the fence makes at least one of them see both ends.
@@ -211,7 +214,9 @@ void run_main(const options& how, callable_ref f) {
   sched.migrate_on_wake = settled.maxprocs > 1;  // whoever caches what belongs to a thread across a wait is caught
 #endif
   const std::size_t guards = guard_limit();
-  sched.fiber_limit = settled.max_fibers == 0 ? guards : guards == 0 ? settled.max_fibers : std::min(guards, settled.max_fibers);
+  sched.fiber_limit = settled.max_fibers == 0 ? guards
+                      : guards == 0           ? settled.max_fibers
+                                              : std::min(guards, settled.max_fibers);
   schedtrace_configure(settled.debug);
   begin_inspection(settled);
   sched.coarse_now.store(steady_now(), std::memory_order_relaxed);

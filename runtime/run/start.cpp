@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Starting fibers: from the closure's room to the run queue.
 //
-// The gate. A plain thread may start fibers while a runtime runs; the end of run() must not pass while it does. `start_gate` counts
-// the plain threads between prepare and start, and has a closed bit: prepare counts itself in and looks at the bit (one RMW), the end
-// sets the bit and waits until nobody is counted. Fibers need no gate: the end waits for them anyway.
+// The gate. A plain thread may start fibers while a runtime runs; the end of run() must not pass while it does.
+// `start_gate` counts the plain threads between prepare and start, and has a closed bit: prepare counts itself in and
+// looks at the bit (one RMW), the end sets the bit and waits until nobody is counted. Fibers need no gate: the end
+// waits for them anyway.
 #include <weft/detail/nursery.hpp>
 #include <weft/detail/spawn.hpp>
 
@@ -55,7 +56,8 @@ using namespace rt;
   G* g = nullptr;
   try {
     std::size_t stack_kib = 0;
-    if (how != nullptr && how->stack_size != 0) stack_kib = (check_stack_size("attrs.stack_size", how->stack_size) + 1023) / 1024;
+    if (how != nullptr && how->stack_size != 0)
+      stack_kib = (check_stack_size("attrs.stack_size", how->stack_size) + 1023) / 1024;
     g = allocate_g();
     g->stack_size = static_cast<std::uint32_t>(stack_kib);
     if (how != nullptr && !how->name.empty()) copy_name(g, how->name);

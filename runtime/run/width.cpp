@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How many Ps are in use, and changing that while fibers run, without stopping anybody.
 //
-// A P beyond the new width is taken off the idle list at once; a busy one is retired by whoever holds it, at its next visit to the M's
-// loop (each 61st pick at the latest), or by the monitor if that fiber neither parks nor picks. Its fibers go to the global queue; its
-// timers stay in its heap, which whoever searches or sleeps looks at for ever.
+// A P beyond the new width is taken off the idle list at once; a busy one is retired by whoever holds it, at its next
+// visit to the M's loop (each 61st pick at the latest), or by the monitor if that fiber neither parks nor picks. Its
+// fibers go to the global queue; its timers stay in its heap, which whoever searches or sleeps looks at for ever.
 // Invariant, under the scheduler's lock: `in_service` is true exactly for the Ps that are held or on the idle list.
 #include "runtime/run/width.hpp"
 
@@ -72,7 +72,8 @@ int maxprocs() noexcept { return rt::sched.procs.load(std::memory_order_acquire)
 int set_maxprocs(int n) {
   rt::check_width("set_maxprocs", n);
   const int former = maxprocs();
-  if (former == 0) throw std::logic_error("weft: set_maxprocs without a runtime: call it within weft::run, or set options.maxprocs");
+  if (former == 0)
+    throw std::logic_error("weft: set_maxprocs without a runtime: call it within weft::run, or set options.maxprocs");
   rt::width_is_set_by_hand();
   rt::change_width(n);
   return former;

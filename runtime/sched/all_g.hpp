@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every G that was ever made, for those who must look at all of them: the end of run(), dumps.
 //
-// Beside the Gs lie the rooms for the timers of their waits, one each: a fiber waits for one thing at a time. On the fibers' stacks, which
-// are pages apart, a heap of ten thousand timers would pay a TLB miss for every node it touches. Rooms never used stay untouched memory.
+// Beside the Gs lie the rooms for the timers of their waits, one each: a fiber waits for one thing at a time. On the
+// fibers' stacks, which are pages apart, a heap of ten thousand timers would pay a TLB miss for every node it touches.
+// Rooms never used stay untouched memory.
 #pragma once
 
 #include <atomic>

@@ -5,8 +5,8 @@
 //   global queue · the poller, without blocking · steal half of a random victim's ring, in the last round also timers and runnext ·
 //   give up the P, look at everything again, sleep: in the poller if nobody is there, with the next timer as time-out, else on a futex.
 //
-// The numbers in the comments are the steps of idle.hpp. An M stands inside its bracket here from start to end; it holds no lock when it
-// runs timers' callbacks, polls, or makes fibers ready.
+// The numbers in the comments are the steps of idle.hpp. An M stands inside its bracket here from start to end; it
+// holds no lock when it runs timers' callbacks, polls, or makes fibers ready.
 #include "runtime/sched/find_work.hpp"
 
 #include <sched.h>
@@ -26,8 +26,8 @@ constexpr std::uint32_t max_batch = 128;
 constexpr int steal_rounds = 3;
 constexpr int vain_rounds = 3;  ///< looks at a runnext that cannot be had, before the monitor's tick is trusted
 
-// A thread that gets up for a timer costs some 5 µs of CPU, so with many timers pending it gets up for those of 40 µs at once, late
-// but never early. With few of them each is exact: a single ticker must not be slowed down.
+// A thread that gets up for a timer costs some 5 µs of CPU, so with many timers pending it gets up for those of 40 µs
+// at once, late but never early. With few of them each is exact: a single ticker must not be slowed down.
 constexpr nanoseconds_t timer_wakes_apart = 40'000;
 constexpr std::uint32_t few_timers = 16;
 /// When somebody last got up for timers. A hint: whoever reads an old value only gets somebody up too early.
@@ -175,8 +175,9 @@ G* look(M* m) noexcept {
   run_timers(m, p->timers);
   if (p->tick % P::global_tick == 0) {
     run_retired_timers(m);
-    // Fibers that only yield, or wake each other through an empty runnext, wake nobody: this is where idle Ps hear of them. Of one beyond
-    // the one that is taken next, that is: whoever comes for a pair that hands things to and fro finds nothing.
+    // Fibers that only yield, or wake each other through an empty runnext, wake nobody: this is where idle Ps hear of
+    // them. Of one beyond the one that is taken next, that is: whoever comes for a pair that hands things to and fro
+    // finds nothing.
     if (sched.idle.idle_ps() != 0 && p->queue.size() > 1) {
       std_atomics::fence_seq_cst();
       wake_if_wanted();
@@ -210,8 +211,8 @@ bool anything_to_do(bool with_runnext) noexcept {
 
 // Steps 9 and 10 for one M: the only one that sleeps in the poller at a time.
 void sleep_in_poller(M* m) noexcept {
-  // Whoever starts an earlier timer without holding a P reads poll_until after publishing the timer; we publish it before we read the
-  // timers. Pairs with wake_sleeper_before.
+  // Whoever starts an earlier timer without holding a P reads poll_until after publishing the timer; we publish it
+  // before we read the timers. Pairs with wake_sleeper_before.
   sched.poll_until.store(never, std::memory_order_seq_cst);
   std_atomics::fence_seq_cst();
   const nanoseconds_t until = next_timer_wake();
@@ -221,7 +222,8 @@ void sleep_in_poller(M* m) noexcept {
   g_list ready;
   if (poller* net = sched.net.load(std::memory_order_acquire)) {
     net->poll(timeout, ready);
-  } else if (timeout != 0 && sched.sleeper_word.exchange(0, std::memory_order_acquire) == 0) {  // pairs with wake_poller
+  } else if (timeout != 0 &&
+             sched.sleeper_word.exchange(0, std::memory_order_acquire) == 0) {  // pairs with wake_poller
     futex_wait(sched.sleeper_word, 0, timeout);
     sched.sleeper_word.store(0, std::memory_order_relaxed);
   }

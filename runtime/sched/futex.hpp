@@ -15,7 +15,8 @@
 namespace weft::inline v0::rt {
 
 /// Sleeps while the word is `expected`, at most `timeout` nanoseconds (`never`: no limit). May return early.
-inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected, nanoseconds_t timeout = never) noexcept {
+inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                       nanoseconds_t timeout = never) noexcept {
   timespec limit;
   timespec* at_most = nullptr;
   if (timeout != never) {

@@ -38,7 +38,6 @@ namespace weft::inline v0::rt {
 struct M;
 struct stack;
 
-
 /// libstdc++'s per-thread exception state (Itanium C++ ABI, 2.2.2), carried along by each fiber.
 struct eh_globals {
   void* caught = nullptr;
@@ -62,40 +61,41 @@ struct alignas(64) G {
   wait_word<std_atomics> wait;
   std::atomic<bool> on_cpu{false};
   g_kind kind = g_kind::fiber;
-  wait_cause cause = wait_cause::woken;      ///< written by the winner before the wake, read by the fiber after it
-  bool urgent = false;                       ///< parked without a P: resumed ahead of others, it may hold what they wait for
-  std::atomic<std::uint32_t> cancel{0};      ///< not 0: some frame of `frames` is cancelled and not shielded
+  wait_cause cause = wait_cause::woken;  ///< written by the winner before the wake, read by the fiber after it
+  bool urgent = false;  ///< parked without a P: resumed ahead of others, it may hold what they wait for
+  std::atomic<std::uint32_t> cancel{0};  ///< not 0: some frame of `frames` is cancelled and not shielded
   G* link = nullptr;
-  void* sp = nullptr;                        ///< the saved context while it is off its stack
+  void* sp = nullptr;  ///< the saved context while it is off its stack
   eh_globals eh;
   stack* stk = nullptr;
-  std::atomic<nanoseconds_t> since{0};       ///< when it parked, on the scheduler's coarse clock
+  std::atomic<nanoseconds_t> since{0};  ///< when it parked, on the scheduler's coarse clock
 
   // line 2
   alignas(64) std::atomic<std::uint64_t> id{0};
-  void (*entry)(void* closure) = nullptr;    ///< runs and destroys the closure
+  void (*entry)(void* closure) = nullptr;  ///< runs and destroys the closure
   void* closure = nullptr;
-  detail::completion* ended = nullptr;               ///< who joins it
-  detail::nursery* home = nullptr;                   ///< the scope it is a child of
-  M* pinned = nullptr;                       ///< the only M that may run it
+  detail::completion* ended = nullptr;  ///< who joins it
+  detail::nursery* home = nullptr;      ///< the scope it is a child of
+  M* pinned = nullptr;                  ///< the only M that may run it
   const void* spawn_site = nullptr;
   std::atomic<wait_reason> reason{wait_reason::none};
-  std::atomic<bool> base_cancelled{false};   ///< the fiber as a whole is cancelled; written under `scope_lock`, or before it starts
-  std::uint16_t slab_index = 0;              ///< its place in its chunk, for good
-  std::uint32_t stack_size = 0;              ///< asked for, in KiB; 0: the default
+  std::atomic<bool> base_cancelled{
+      false};                    ///< the fiber as a whole is cancelled; written under `scope_lock`, or before it starts
+  std::uint16_t slab_index = 0;  ///< its place in its chunk, for good
+  std::uint32_t stack_size = 0;  ///< asked for, in KiB; 0: the default
 
   // line 3
   alignas(64) detail::spin_lock scope_lock;  ///< guards `frames` and what hangs on them; orders cancel against the end
-  detail::cancel_frame* frames = nullptr;            ///< innermost first
+  detail::cancel_frame* frames = nullptr;    ///< innermost first
   G* sibling_next = nullptr;                 ///< in the nursery's member list, under its lock
   G* sibling_prev = nullptr;
   union {
     char name[name_size];
     struct {
-      std::atomic<std::uint32_t> futex;      ///< 1: woken
-      nanoseconds_t deadline;                ///< of its wait: a plain thread is its own timer
-      std::uint64_t token;                   ///< which wait the deadline ends
-    } thread;                                ///< of a plain thread's stand-in
+      std::atomic<std::uint32_t> futex;  ///< 1: woken
+      nanoseconds_t deadline;            ///< of its wait: a plain thread is its own timer
+      std::uint64_t token;               ///< which wait the deadline ends
+    } thread;                            ///< of a plain thread's stand-in
   };
 
   // line 4

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The queue that all Ps share: what overflows a ring, what is made ready without a P, and what parked without one.
 //
-// Two classes. `urgent` holds fibers that parked after they had lost their P: they may hold what the others wait for, so they are
-// taken first. Everything else is first in, first out.
+// Two classes. `urgent` holds fibers that parked after they had lost their P: they may hold what the others wait for,
+// so they are taken first. Everything else is first in, first out.
 //
-// Invariant: all members but the two sizes belong to the scheduler's lock. The sizes are written under it and read by anyone as
-// hints; who relies on a zero (an M going idle) reads after idle_state's fence, and a pusher fences after the push.
+// Invariant: all members but the two sizes belong to the scheduler's lock. The sizes are written under it and read by
+// anyone as hints; who relies on a zero (an M going idle) reads after idle_state's fence, and a pusher fences after the
+// push.
 #pragma once
 
 #include <atomic>

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // M: an OS thread of the runtime, and the bracket around everything it does with its P.
 //
-// The monitor may take the P from any M that is not inside the runtime: blocked in a system call nobody announced, or burning CPU.
-// Entering and leaving are two plain stores to the M's sequence word (runtime/sched/bracket.hpp); the monitor sets a request, issues
-// one membarrier for all candidates, and takes the P only if the word did not move and shows "outside".
+// The monitor may take the P from any M that is not inside the runtime: blocked in a system call nobody announced, or
+// burning CPU. Entering and leaving are two plain stores to the M's sequence word (runtime/sched/bracket.hpp); the
+// monitor sets a request, issues one membarrier for all candidates, and takes the P only if the word did not move and
+// shows "outside".
 //
 // Invariants
 //  1. `p` is written by the M itself while it is inside, or by the monitor under `lost_lock` while it is provably outside. Whoever
@@ -20,10 +21,10 @@
 
 #include <weft/detail/spin_lock.hpp>
 
-#include "runtime/sched/bracket.hpp"
-#include "runtime/sched/g.hpp"
 #include "runtime/fiber/sanitizer_view.hpp"
 #include "runtime/fiber/stack.hpp"
+#include "runtime/sched/bracket.hpp"
+#include "runtime/sched/g.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -38,28 +39,28 @@ struct alignas(128) M {
   bracket<std_atomics> section;
 
   alignas(64) P* p = nullptr;
-  G* cur = nullptr;                 ///< the fiber on this thread; null in the M's own loop
-  eh_globals* eh = nullptr;         ///< this thread's exception state, cached: asking for it costs a call
-  void** left_sp = nullptr;         ///< where `arrive` stores the context that was left
-  G* left = nullptr;                ///< the fiber whose `on_cpu` it clears
+  G* cur = nullptr;          ///< the fiber on this thread; null in the M's own loop
+  eh_globals* eh = nullptr;  ///< this thread's exception state, cached: asking for it costs a call
+  void** left_sp = nullptr;  ///< where `arrive` stores the context that was left
+  G* left = nullptr;         ///< the fiber whose `on_cpu` it clears
   commit_fn hook = nullptr;
   void* hook_arg = nullptr;
-  G* yielding = nullptr;            ///< whom the hook of `yield` puts back
-  G* locked = nullptr;              ///< the fiber pinned to this M, which then runs nothing else
-  G* pending = nullptr;             ///< picked on a fiber's stack, but only the M's loop can start it
-  std::atomic<G*> due{nullptr};     ///< the pinned fiber, from whoever has picked it; with a P in `next_p`
+  G* yielding = nullptr;         ///< whom the hook of `yield` puts back
+  G* locked = nullptr;           ///< the fiber pinned to this M, which then runs nothing else
+  G* pending = nullptr;          ///< picked on a fiber's stack, but only the M's loop can start it
+  std::atomic<G*> due{nullptr};  ///< the pinned fiber, from whoever has picked it; with a P in `next_p`
 
-  void* loop_sp = nullptr;          ///< the M's loop, while a fiber runs
+  void* loop_sp = nullptr;  ///< the M's loop, while a fiber runs
   eh_globals loop_eh;
   sanitizer_view loop_view;
   std::uint64_t random = 0;
   int number = 0;
   bool searching = false;
-  bool is_caller = false;           ///< the thread that called `run`
-  unsigned in_blocking = 0;         ///< nesting of `blocking(f)`; read by the monitor through `blocking_now`
+  bool is_caller = false;    ///< the thread that called `run`
+  unsigned in_blocking = 0;  ///< nesting of `blocking(f)`; read by the monitor through `blocking_now`
   std::atomic<bool> blocking_now{false};
   std::atomic<bool> burns_without_p{false};  ///< the monitor took its P because it burned; cleared when it is back
-  std::atomic<bool> slice_over{false};  ///< the monitor's wish: give the P to somebody else at the next entry
+  std::atomic<bool> slice_over{false};       ///< the monitor's wish: give the P to somebody else at the next entry
 
   alignas(64) detail::spin_lock lost_lock;
   std::atomic<std::uint32_t> wake_word{0};  ///< futex: 1 means "get up"
@@ -67,20 +68,20 @@ struct alignas(128) M {
   M* idle_link = nullptr;                   ///< under the scheduler's lock
   stack_cache stacks;                       ///< of fibers that ended here while there was no P
   std::atomic<pid_t> tid{0};
-  clockid_t cpu_clock = 0;                  ///< of this thread; for the monitor
+  clockid_t cpu_clock = 0;  ///< of this thread; for the monitor
   pthread_t thread{};
   // The monitor's notes about this M; nobody else touches them.
   std::uint64_t seen_section = 0;
   nanoseconds_t seen_since = 0;
   nanoseconds_t seen_cpu = -1;
   nanoseconds_t blocked_since = 0;
-  M* all_link = nullptr;                    ///< every M ever made; they are reused, not freed
+  M* all_link = nullptr;  ///< every M ever made; they are reused, not freed
   std::atomic<bool> alive{false};
 };
 
-/// The calling thread's M, or null on a plain thread. Opaque to the optimiser: a compiler that saw the thread_local would keep its
-/// address across a switch to another thread. Hence assembly where we have it (what linkers know as initial-exec, and shorten in a
-/// program), and elsewhere a call.
+/// The calling thread's M, or null on a plain thread. Opaque to the optimiser: a compiler that saw the thread_local
+/// would keep its address across a switch to another thread. Hence assembly where we have it (what linkers know as
+/// initial-exec, and shorten in a program), and elsewhere a call.
 #if defined(__x86_64__)
 [[gnu::always_inline]] inline M* current_m() noexcept {
   M* m;
@@ -92,8 +93,8 @@ struct alignas(128) M {
 #endif
 void set_current_m(M* m) noexcept;
 
-/// Whether an entry may be the one at which an M gives its P away because its slice is over. That may start a thread, so it is for calls
-/// that hold no lock; one that parks anyway needs it least.
+/// Whether an entry may be the one at which an M gives its P away because its slice is over. That may start a thread,
+/// so it is for calls that hold no lock; one that parks anyway needs it least.
 enum class at_entry : bool { keep_p, may_give_p_away };
 inline constexpr at_entry serve_slice = at_entry::may_give_p_away;
 

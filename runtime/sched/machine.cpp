@@ -28,14 +28,15 @@ namespace weft::inline v0::rt {
 constinit scheduler sched;
 
 // Under this name `current_m` finds it; `used`, since a link-time optimiser does not see that.
-[[gnu::used, gnu::visibility("hidden"), gnu::tls_model("initial-exec")]] thread_local constinit M* this_m asm("weft_v0_this_m") = nullptr;
+[[gnu::used, gnu::visibility("hidden"),
+  gnu::tls_model("initial-exec")]] thread_local constinit M* this_m asm("weft_v0_this_m") = nullptr;
 
 namespace {
 
 constexpr nanoseconds_t idle_thread_timeout = 10'000'000'000;
 
-// The address of libstdc++'s per-thread exception state, kept in the M: the function is declared const, so a compiler may keep an
-// old thread's answer across a switch.
+// The address of libstdc++'s per-thread exception state, kept in the M: the function is declared const, so a compiler
+// may keep an old thread's answer across a switch.
 [[gnu::noinline]] eh_globals* thread_eh_globals() noexcept {
   auto* state = reinterpret_cast<eh_globals*>(abi::__cxa_get_globals());
   asm volatile("" : "+r"(state)::"memory");
@@ -74,7 +75,8 @@ bool spawn_thread(M* m) noexcept {
 #if !defined(__x86_64__)
 [[gnu::noinline]] M* current_m() noexcept {
   M* m = this_m;
-  asm volatile("" : "+r"(m)::"memory");  // keeps the compiler from finding this pure, and from caching it across a switch
+  asm volatile(""
+               : "+r"(m)::"memory");  // keeps the compiler from finding this pure, and from caching it across a switch
   return m;
 }
 #endif
@@ -91,7 +93,7 @@ void attach_thread(M* m) noexcept {
   pthread_getcpuclockid(pthread_self(), &m->cpu_clock);
   describe_thread_stack(m->loop_view);
   give_thread_altstack();
-  prctl(PR_SET_TIMERSLACK, 1UL);  // a sleep of microseconds would otherwise take 50 more
+  prctl(PR_SET_TIMERSLACK, 1UL);                    // a sleep of microseconds would otherwise take 50 more
   m->alive.store(true, std::memory_order_release);  // pairs with the monitor's acquire: the clock above is set
 }
 
@@ -150,8 +152,8 @@ bool start_machine(P* p, bool searching) noexcept {
   return false;
 }
 
-// Under the lock: a sleeping M to give `p` to, taken off its place. The one in the poller only if there is no other: it would have to
-// be broken out of a system call.
+// Under the lock: a sleeping M to give `p` to, taken off its place. The one in the poller only if there is no other: it
+// would have to be broken out of a system call.
 static M* take_sleeper(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
   M* m = sched.idle_ms;
   if (m != nullptr) {
@@ -248,7 +250,8 @@ bool hand_off(P* p) noexcept {
 
 void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
   p->m.store(nullptr, std::memory_order_relaxed);
-  if (p->number >= sched.procs.load(std::memory_order_relaxed)) {  // retired by set_maxprocs: whoever held it was the last
+  if (p->number >=
+      sched.procs.load(std::memory_order_relaxed)) {  // retired by set_maxprocs: whoever held it was the last
     if (p->in_service) sched.in_service.fetch_sub(1, std::memory_order_relaxed);
     p->in_service = false;
     if (searching) sched.idle.wake_failed();
@@ -268,9 +271,11 @@ void own(M* m, P* p) noexcept {
 }
 
 void note_busy() noexcept {
-  std_atomics::fence_seq_cst();  // pairs with the fence in monitor::sleep_deeply: it sees the P taken, or we see it asleep
+  std_atomics::
+      fence_seq_cst();  // pairs with the fence in monitor::sleep_deeply: it sees the P taken, or we see it asleep
   if (sched.monitor_sleeps.load(std::memory_order_relaxed) == 0) return;
-  sched.coarse_now.store(steady_now(), std::memory_order_relaxed);  // it stood still meanwhile, and whoever parks next notes it
+  sched.coarse_now.store(steady_now(),
+                         std::memory_order_relaxed);  // it stood still meanwhile, and whoever parks next notes it
   wake_monitor();
 }
 

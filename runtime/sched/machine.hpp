@@ -21,7 +21,8 @@ void nudge_sleeper() noexcept;
 P* take_idle_p() noexcept WEFT_REQUIRES(sched.lock);
 void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock);
 
-/// Sleeps until somebody hands over a P; false: the thread shall end (nothing to do for long, or the runtime has ended).
+/// Sleeps until somebody hands over a P; false: the thread shall end (nothing to do for long, or the runtime has
+/// ended).
 bool sleep_until_given_p(M* m) noexcept;
 /// The same for an M with a pinned fiber, which lies on no list: woken by whoever has picked that fiber.
 /// Null: the runtime has ended.

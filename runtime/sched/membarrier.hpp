@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The expensive half of the asymmetric Dekker pairs: one call makes every running thread of the process execute a full fence, so that
-// the frequent side (entering the runtime, arming a wait) needs none.
+// The expensive half of the asymmetric Dekker pairs: one call makes every running thread of the process execute a full
+// fence, so that the frequent side (entering the runtime, arming a wait) needs none.
 //
-// Where membarrier(2) cannot be had (Linux < 4.14, seccomp), `fence_all_threads` is this thread's own fence only, and the frequent side
-// fences too: brackets by their mode, parkers by `order_arm_before_look`.
+// Where membarrier(2) cannot be had (Linux < 4.14, seccomp), `fence_all_threads` is this thread's own fence only, and
+// the frequent side fences too: brackets by their mode, parkers by `order_arm_before_look`.
 #pragma once
 
 #include "runtime/base/atomics.hpp"
 
 namespace weft::inline v0::rt {
 
-/// True without membarrier. Relaxed: each run() stores the same answer, before its first M; a plain thread may wait meanwhile.
+/// True without membarrier. Relaxed: each run() stores the same answer, before its first M; a plain thread may wait
+/// meanwhile.
 extern std::atomic<bool> parkers_must_fence;
 
 void init_membarrier() noexcept;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The monitor: a thread without a P that takes Ps from Ms which do not use them, and covers what the wake rules leave to a tick.
+// The monitor: a thread without a P that takes Ps from Ms which do not use them, and covers what the wake rules leave
+// to a tick.
 //
 //   blocked     no CPU time since the last look and asleep in the kernel: the P goes after 50 µs, if anything waits for it
 //   announced   in blocking(f): at the next look
@@ -8,13 +9,16 @@
 //   busy inside the bracket moves but no pick was made for 10 ms: the M is asked to give the P away itself at its next entry
 //   starved     runnable but off its CPU: left alone, more threads do not help
 //
-// Protocol of a take (bracket.hpp, steps 4 to 6): lost_lock of each candidate, request, ONE membarrier for all of the round, then each
-// is taken if its word did not move. The lost_locks are held across the membarrier: their Ms, should they enter just then, wait for it.
-// What is taken is handed on after the locks are free, since this may start a thread.
+// Protocol of a take (bracket.hpp, steps 4 to 6): lost_lock of each candidate, request, ONE membarrier for all of the
+// round, then each is taken if its word did not move. The lost_locks are held across the membarrier: their Ms, should
+// they enter just then, wait for it. What is taken is handed on after the locks are free, since this may start a
+// thread.
 //
-// It looks every 20 µs, backs off to 160 µs while nothing happens and to 10 ms while no second fiber exists. When every P is idle it naps,
-// and sleeps if nothing was picked meanwhile: Ps that are idle for some microseconds at a time would pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own` (take P off the idle list, look at monitor_sleeps): a
-// wake-up that is missed all the same would only delay the monitor until the next P is taken, so `own` needs no fence.
+// It looks every 20 µs, backs off to 160 µs while nothing happens and to 10 ms while no second fiber exists. When every
+// P is idle it naps, and sleeps if nothing was picked meanwhile: Ps that are idle for some microseconds at a time would
+// pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own` (take P off
+// the idle list, look at monitor_sleeps): a wake-up that is missed all the same would only delay the monitor until the
+// next P is taken, so `own` needs no fence.
 #include "runtime/sched/monitor.hpp"
 
 #include <fcntl.h>
@@ -119,7 +123,8 @@ class monitor {
   static std::uint32_t all_picks() noexcept {
     std::uint32_t sum = 0;
     const int known = sched.known_procs.load(std::memory_order_acquire);
-    for (int i = 0; i < known; ++i) sum += sched.all_ps[i].load(std::memory_order_acquire)->monitor_tick.load(std::memory_order_relaxed);
+    for (int i = 0; i < known; ++i)
+      sum += sched.all_ps[i].load(std::memory_order_acquire)->monitor_tick.load(std::memory_order_relaxed);
     return sum;
   }
 
@@ -197,7 +202,9 @@ class monitor {
           return;
         }
         m->seen_cpu = cpu;
-        if (now_ - notes.since < burning_after || burners() >= std::max(1, sched.procs.load(std::memory_order_relaxed) / 4)) return;
+        if (now_ - notes.since < burning_after ||
+            burners() >= std::max(1, sched.procs.load(std::memory_order_relaxed) / 4))
+          return;
         add(p, m, section, true);
         return;
       }
@@ -214,7 +221,8 @@ class monitor {
     if (count_ < max_candidates) candidates_[count_++] = {p, m, section, burning};
   }
 
-  // Nobody polls while the only P is held by a thread that sleeps in the kernel: then sockets and timers wait for the P too.
+  // Nobody polls while the only P is held by a thread that sleeps in the kernel: then sockets and timers wait for the P
+  // too.
   static bool work_waits_for(P* p) noexcept {
     if (!p->queue.empty() || sched.global_size() != 0) return true;
     if (sched.idle.idle_ps() != 0) return false;
@@ -226,7 +234,8 @@ class monitor {
     return false;
   }
 
-  // Ms that run a fiber without a P and outside of blocking(f): the burners that were left running beside the Ps, and the blocked.
+  // Ms that run a fiber without a P and outside of blocking(f): the burners that were left running beside the Ps, and
+  // the blocked.
   static int burners() noexcept {
     int n = 0;
     for (M* m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->all_link)

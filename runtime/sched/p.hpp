@@ -26,33 +26,34 @@ class owned_counter {
   std::int64_t get() const noexcept { return v_.load(std::memory_order_acquire); }
 
  private:
-  // One writer, so its own load is relaxed. Release and acquire: who sees a fiber's end must see the starts that came before it.
+  // One writer, so its own load is relaxed. Release and acquire: who sees a fiber's end must see the starts that came
+  // before it.
   std::atomic<std::int64_t> v_{0};
 };
 
 struct alignas(64) P {
   /// A pick in so many looks at the global queue, timers and the poller first.
   static constexpr std::uint32_t global_tick = 61;
-  /// So many fibers in a row from `runnext` before it goes to the ring's tail and the ring has its turn: a pair that wakes each
-  /// other shares one slice, and the slice ends.
+  /// So many fibers in a row from `runnext` before it goes to the ring's tail and the ring has its turn: a pair that
+  /// wakes each other shares one slice, and the slice ends.
   static constexpr std::uint32_t slice_picks = 256;
   /// Free Gs kept; past it half goes to the shared list.
   static constexpr unsigned max_free = 1024;
 
   run_queue<G> queue;
 
-  alignas(64) std::uint32_t tick = 0;         ///< picks so far
+  alignas(64) std::uint32_t tick = 0;  ///< picks so far
   std::uint32_t next_in_a_row = 0;
   std::int32_t number = 0;
   unsigned free_count = 0;
   G* free_list = nullptr;
-  std::uint64_t next_id = 0;                  ///< ids are handed out in blocks
+  std::uint64_t next_id = 0;  ///< ids are handed out in blocks
   std::uint64_t last_id = 0;
-  nanoseconds_t now = 0;                      ///< the clock when it was last read here
-  P* idle_link = nullptr;                     ///< under the scheduler's lock
-  bool in_service = false;                    ///< held, or on the idle list; under the scheduler's lock
-  std::atomic<M*> m{nullptr};                 ///< who holds it; the monitor reads it
-  std::atomic<std::uint32_t> monitor_tick{0}; ///< a copy of `tick` for the monitor, stored at each pick
+  nanoseconds_t now = 0;                       ///< the clock when it was last read here
+  P* idle_link = nullptr;                      ///< under the scheduler's lock
+  bool in_service = false;                     ///< held, or on the idle list; under the scheduler's lock
+  std::atomic<M*> m{nullptr};                  ///< who holds it; the monitor reads it
+  std::atomic<std::uint32_t> monitor_tick{0};  ///< a copy of `tick` for the monitor, stored at each pick
   stack_cache stacks;
 
   timer_heap timers;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Giving up the CPU: park, yield, and the straight way to the next fiber.
 //
-// A fiber picks its successor here, on its own stack, from its own P only: `runnext`, then the ring. It goes to the M's loop instead if
+// A fiber picks its successor here, on its own stack, from its own P only: `runnext`, then the ring. It goes to the M's
+// loop instead if
 //   - it has no P, or nothing is local,
 //   - the pick is one of each 61st: timers, the global queue and the poller get their look there,
 //   - the successor cannot be entered from here: its stack must first be mapped, or it is pinned to another M.
-// Locks that the commit hook will release may be held meanwhile, so nothing here takes a lock, maps memory or runs callbacks.
+// Locks that the commit hook will release may be held meanwhile, so nothing here takes a lock, maps memory or runs
+// callbacks.
 //
 // Locked instructions: park and resume none of their own; the pick costs one (runnext or ring).
 #include "runtime/sched/park.hpp"
@@ -143,8 +145,9 @@ static void put_yielding(void* arg) noexcept {
   m->slice_over.store(false, std::memory_order_relaxed);
   if (p == nullptr) {
     g->urgent = true;
-    leave(leave_cpu(m, nullptr, {&g->sp, &g->eh, g->stk->view, g},
-                    [](void* self) noexcept { push_global(static_cast<G*>(self)); }, g));
+    leave(leave_cpu(
+        m, nullptr, {&g->sp, &g->eh, g->stk->view, g}, [](void* self) noexcept { push_global(static_cast<G*>(self)); },
+        g));
     return;
   }
   G* next = nullptr;

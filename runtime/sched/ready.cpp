@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Making fibers runnable: where they are put, and whether somebody is woken for them.
 //
-// With a P: into its `runnext`, whoever was there goes to the ring's tail; a full ring gives its older half to the global queue.
-// Without one (a plain thread, a fiber that has lost its P): to the global queue. Steps 1 and 2 of idle.hpp:
+// With a P: into its `runnext`, whoever was there goes to the ring's tail; a full ring gives its older half to the
+// global queue. Without one (a plain thread, a fiber that has lost its P): to the global queue. Steps 1 and 2 of
+// idle.hpp:
 //   put_next       its exchange is the fence; into an empty runnext nobody is woken for `ready`, since its caller mostly parks next and
 //                  a woken M would only chase the pair. A new fiber counts as work at once.
 //   push_global    a full fence follows.
@@ -52,15 +53,16 @@ static void wake_thread(G* g) noexcept {
 
 namespace {
 
-/// A plain thread between making a fiber runnable and the last of what that entails: the end of run() waits until nobody is, since the
-/// fiber may be the one that ends it.
+/// A plain thread between making a fiber runnable and the last of what that entails: the end of run() waits until
+/// nobody is, since the fiber may be the one that ends it.
 class foreign_waker {
  public:
   explicit foreign_waker(const M* m) noexcept : foreign_(m == nullptr) {
     if (foreign_) sched.foreign_wakers.fetch_add(1, std::memory_order_relaxed);  // published by the push that follows
   }
   ~foreign_waker() {
-    if (foreign_) sched.foreign_wakers.fetch_sub(1, std::memory_order_release);  // pairs with the acquire at the end of run()
+    if (foreign_)
+      sched.foreign_wakers.fetch_sub(1, std::memory_order_release);  // pairs with the acquire at the end of run()
   }
   foreign_waker(const foreign_waker&) = delete;
   foreign_waker& operator=(const foreign_waker&) = delete;
@@ -101,7 +103,8 @@ void submit_new(G* g) noexcept {
   ready_one(here.m(), g, true);
 }
 
-// A batch keeps its order and goes to the ring: to let the last one jump the queue by `runnext`, as Go does, helps nobody here.
+// A batch keeps its order and goes to the ring: to let the last one jump the queue by `runnext`, as Go does, helps
+// nobody here.
 static void ready_batch(M* m, g_list batch) noexcept {
   P* p = m != nullptr ? m->p : nullptr;
   g_list far;
@@ -112,8 +115,10 @@ static void ready_batch(M* m, g_list batch) noexcept {
       continue;
     }
     wait_until_off_cpu(g);
-    __builtin_prefetch(g->sp);  // in a batch there is time until it runs, and its stack is the page that is not in the TLB
-    if (p == nullptr || g->urgent || g->pinned != nullptr || sched.migrate_on_wake || far.head != nullptr || !p->queue.put(g))
+    __builtin_prefetch(
+        g->sp);  // in a batch there is time until it runs, and its stack is the page that is not in the TLB
+    if (p == nullptr || g->urgent || g->pinned != nullptr || sched.migrate_on_wake || far.head != nullptr ||
+        !p->queue.put(g))
       far.push_back(g);
     else
       near = true;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A stack's runner: the loop at the bottom of every fiber stack, which runs one fiber after the other.
 //
-// A fiber that ends does not abandon its context. If the P's next fiber has not started yet, it simply runs here, on this stack, with
-// no switch at all; otherwise the runner leaves like any other execution and its stack goes to the pool with the context in `stack::runner`,
-// where the next new fiber resumes it. So a stack's context is made once, and the shadow stacks of sanitizers stay balanced.
+// A fiber that ends does not abandon its context. If the P's next fiber has not started yet, it simply runs here, on
+// this stack, with no switch at all; otherwise the runner leaves like any other execution and its stack goes to the
+// pool with the context in `stack::runner`, where the next new fiber resumes it. So a stack's context is made once, and
+// the shadow stacks of sanitizers stay balanced.
 #include "runtime/sched/run_fiber.hpp"
 
 #include "runtime/fiber/context.hpp"
@@ -20,8 +21,8 @@ static void pool_stack(void* arg) noexcept {
   release_stack(m->p != nullptr ? m->p->stacks : m->stacks, static_cast<stack*>(arg));
 }
 
-// The bottom frame. Unwinders, perf and gdb stop here: the caller is Boost.Context's trampoline, which has no frame information.
-// Not noexcept, as little as what it calls: see run_detached.
+// The bottom frame. Unwinders, perf and gdb stop here: the caller is Boost.Context's trampoline, which has no frame
+// information. Not noexcept, as little as what it calls: see run_detached.
 [[gnu::noinline]] static void runner(boost::context::detail::transfer_t from) {
 #if defined(__x86_64__)
   asm volatile(".cfi_undefined rip");
@@ -36,7 +37,9 @@ static void pool_stack(void* arg) noexcept {
     run_body(m->cur);
     m = enter();  // on whatever thread the fiber has ended
     if (m == nullptr) [[unlikely]]
-      fatal("weft: the child of a fork returned from the fiber that it was forked in, which exists in its parent only; call exec or _exit");
+      fatal(
+          "weft: the child of a fork returned from the fiber that it was forked in, which exists in its parent only; "
+          "call exec or _exit");
     free_g(m, m->cur);
     order_arm_before_look();  // the count of ends before the look; pairs with the fences in cancel_everybody
     if (sched.closing.load(std::memory_order_relaxed)) [[unlikely]]
@@ -64,7 +67,8 @@ bool bind_fiber(M* m, G* g) noexcept {
     if (sanitizer_hooks) {
       s->view->fake_stack = nullptr;
       if (__tsan_create_fiber != nullptr) {
-        if (s->view->tsan_fiber != nullptr) __tsan_destroy_fiber(s->view->tsan_fiber);  // of a runner whose memory went back
+        if (s->view->tsan_fiber != nullptr)
+          __tsan_destroy_fiber(s->view->tsan_fiber);  // of a runner whose memory went back
         s->view->tsan_fiber = __tsan_create_fiber(0);
       }
     }

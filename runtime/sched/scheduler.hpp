@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The scheduler: its state, and what the rest of the runtime asks of it.
 //
-// A fiber that parks picks its successor from its own P and jumps to it (park.cpp). Everything else — due timers, the global queue,
-// polling, stealing, idling — happens on the M's own stack, entered when there is nothing local (find_work.cpp). Who makes a fiber
-// ready puts it into its own P's queue and wakes a sleeping M only if a P is idle and nobody searches (ready.cpp, by the rules of
-// idle.hpp). A monitor thread takes Ps from Ms that block or burn (monitor.cpp).
+// A fiber that parks picks its successor from its own P and jumps to it (park.cpp). Everything else — due timers, the
+// global queue, polling, stealing, idling — happens on the M's own stack, entered when there is nothing local
+// (find_work.cpp). Who makes a fiber ready puts it into its own P's queue and wakes a sleeping M only if a P is idle
+// and nobody searches (ready.cpp, by the rules of idle.hpp). A monitor thread takes Ps from Ms that block or burn
+// (monitor.cpp).
 //
-// Lock order: object's lock < M::lost_lock < scheduler::lock < {slab lock, stack pools}. Timer heaps: see wait/timer.hpp.
-// No lock is held across malloc, mmap, clone, futex or another system call.
+// Lock order: object's lock < M::lost_lock < scheduler::lock < {slab lock, stack pools}. Timer heaps: see
+// wait/timer.hpp. No lock is held across malloc, mmap, clone, futex or another system call.
 //
-// The state is constant-initialised and never destroyed: statics of the program may use channels and mutexes before run() and after.
+// The state is constant-initialised and never destroyed: statics of the program may use channels and mutexes before
+// run() and after.
 #pragma once
 
 #include <atomic>
@@ -33,32 +35,33 @@ struct scheduler {
 
   idle_state<std_atomics> idle;
 
-  alignas(64) std::atomic<int> procs{0};        ///< Ps in use; 0: no runtime runs
-  std::atomic<int> known_procs{0};              ///< Ps ever made; searchers look at all of them
+  alignas(64) std::atomic<int> procs{0};  ///< Ps in use; 0: no runtime runs
+  std::atomic<int> known_procs{0};        ///< Ps ever made; searchers look at all of them
   std::atomic<P*> all_ps[max_procs]{};
   std::atomic<M*> all_ms{nullptr};
-  std::atomic<poller*> net{nullptr};            ///< null until the first descriptor
-  std::atomic<nanoseconds_t> coarse_now{0};     ///< the clock as somebody last read it
-  std::atomic<int> foreign_wakers{0};           ///< plain threads that are just making fibers runnable
-  std::atomic<int> in_service{0};               ///< Ps that are held or idle, not retired; written under the lock
-  std::atomic<bool> ended{false};               ///< the runtime is done: Ms return from their loop
-  std::atomic<bool> closing{false};             ///< main has returned: fibers are being cancelled and awaited
-  bool migrate_on_wake = false;                 ///< debug builds: every woken fiber goes to the global queue
+  std::atomic<poller*> net{nullptr};         ///< null until the first descriptor
+  std::atomic<nanoseconds_t> coarse_now{0};  ///< the clock as somebody last read it
+  std::atomic<int> foreign_wakers{0};        ///< plain threads that are just making fibers runnable
+  std::atomic<int> in_service{0};            ///< Ps that are held or idle, not retired; written under the lock
+  std::atomic<bool> ended{false};            ///< the runtime is done: Ms return from their loop
+  std::atomic<bool> closing{false};          ///< main has returned: fibers are being cancelled and awaited
+  bool migrate_on_wake = false;              ///< debug builds: every woken fiber goes to the global queue
   int max_threads = 10000;
-  std::size_t fiber_limit = 0;                  ///< spawn fails beyond it; 0: none
+  std::size_t fiber_limit = 0;  ///< spawn fails beyond it; 0: none
 
   alignas(64) detail::spin_lock lock;
   global_queue global WEFT_GUARDED_BY(lock);
   P* idle_ps WEFT_GUARDED_BY(lock) = nullptr;
   M* idle_ms WEFT_GUARDED_BY(lock) = nullptr;
-  M* spare_ms WEFT_GUARDED_BY(lock) = nullptr;  ///< whose thread has ended; reused
-  M* polling_m WEFT_GUARDED_BY(lock) = nullptr; ///< the one that sleeps in the poller
-  int threads WEFT_GUARDED_BY(lock) = 0;        ///< Ms with a thread
+  M* spare_ms WEFT_GUARDED_BY(lock) = nullptr;   ///< whose thread has ended; reused
+  M* polling_m WEFT_GUARDED_BY(lock) = nullptr;  ///< the one that sleeps in the poller
+  int threads WEFT_GUARDED_BY(lock) = 0;         ///< Ms with a thread
   int idle_threads WEFT_GUARDED_BY(lock) = 0;
-  bool missed_wake WEFT_GUARDED_BY(lock) = false;  ///< a wake found no M to wake: whoever lies down next looks again instead
+  bool missed_wake WEFT_GUARDED_BY(lock) =
+      false;  ///< a wake found no M to wake: whoever lies down next looks again instead
   bool poller_taken WEFT_GUARDED_BY(lock) = false;  ///< somebody sleeps in the poller, or is just coming out of it
   std::atomic<std::uint32_t> threads_changed{0};    ///< futex of the end of run()
-  std::atomic<nanoseconds_t> poll_until{0};     ///< till when it sleeps; 0: nobody does
+  std::atomic<nanoseconds_t> poll_until{0};         ///< till when it sleeps; 0: nobody does
 
   /// The size of the global queue as a hint, without the lock; who relies on a zero reads it after idle_state's fence.
   std::uint32_t global_size() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.size(); }
@@ -77,10 +80,11 @@ struct scheduler {
 
 extern scheduler sched;
 
-// --- ready.cpp: making fibers runnable ---------------------------------------------------------------------------------------
+// --- ready.cpp: making fibers runnable
+// ---------------------------------------------------------------------------------------
 
-/// The winner of a claim makes the fiber ready. No lock held. Waits until the fiber is off its stack; wakes a plain thread's futex
-/// where the fiber stands for one. Any thread, but not an M's own loop (there: `ready_from_loop`).
+/// The winner of a claim makes the fiber ready. No lock held. Waits until the fiber is off its stack; wakes a plain
+/// thread's futex where the fiber stands for one. Any thread, but not an M's own loop (there: `ready_from_loop`).
 void wake(G* g) noexcept;
 /// The same for a linked batch; one decision about waking Ms for all.
 void wake_all(g_list batch) noexcept;
@@ -93,10 +97,12 @@ void push_global(G* g) noexcept;
 void make_room(P* p) noexcept;
 void wait_until_off_cpu(G* g) noexcept;
 
-// --- park.cpp ----------------------------------------------------------------------------------------------------------------
+// --- park.cpp
+// ----------------------------------------------------------------------------------------------------------------
 
-/// Gives up the CPU until somebody claims the fiber and wakes it. The caller has armed the wait word (or the hook makes the fiber
-/// findable); `commit(arg)` runs once the fiber is off its stack. On a plain thread: commits and sleeps on a futex.
+/// Gives up the CPU until somebody claims the fiber and wakes it. The caller has armed the wait word (or the hook makes
+/// the fiber findable); `commit(arg)` runs once the fiber is off its stack. On a plain thread: commits and sleeps on a
+/// futex.
 void park(wait_reason why, commit_fn commit, void* arg) noexcept;
 void yield_now() noexcept;
 
@@ -111,12 +117,14 @@ inline G* current_fiber() noexcept {
   return m != nullptr ? m->cur : nullptr;
 }
 
-// --- find_work.cpp, machine.cpp ----------------------------------------------------------------------------------------------
+// --- find_work.cpp, machine.cpp
+// ----------------------------------------------------------------------------------------------
 
 void schedule_loop(M* m) noexcept;
 /// Takes one more M out of bed, or makes one; the caller counts as a searcher (idle.hpp, step 3).
 void wake_one() noexcept;
-/// Puts a P that nobody could be found for, or that is not needed, on the idle list; its timers get somebody's attention.
+/// Puts a P that nobody could be found for, or that is not needed, on the idle list; its timers get somebody's
+/// attention.
 void shelve_p(P* p, bool searching) noexcept;
 /// After a full fence behind published work: steps 2 and 3.
 inline void wake_if_wanted() noexcept {
@@ -127,14 +135,16 @@ void wake_sleeper_before(nanoseconds_t when) noexcept;
 bool start_machine(P* p, bool searching) noexcept;
 /// Gives `p`, with what lies in its queue, to a sleeping or a new M; false if there is none to be had.
 bool hand_off(P* p) noexcept;
-/// Starts `t` in the own P's heap. True: the caller has no P, so it went to another's, and whoever sleeps in the poller must hear of it
+/// Starts `t` in the own P's heap. True: the caller has no P, so it went to another's, and whoever sleeps in the poller
+/// must hear of it
 /// (`wake_sleeper_before`) once no lock is held.
 bool start_timer(timer& t) noexcept;
 bool work_anywhere() noexcept;
 void install_poller(poller& net) noexcept;
 P* make_p(int number);
 
-// --- spawn.cpp ---------------------------------------------------------------------------------------------------------------
+// --- spawn.cpp
+// ---------------------------------------------------------------------------------------------------------------
 
 /// A G with a new id and nothing else; throws std::bad_alloc, std::system_error at a limit.
 G* allocate_g();
@@ -142,7 +152,8 @@ void free_g(M* m, G* g) noexcept;
 void copy_name(G* g, std::string_view name) noexcept;  ///< (runtime/run/start.cpp)
 std::int64_t live_fibers() noexcept;
 
-// --- run_fiber.cpp -----------------------------------------------------------------------------------------------------------
+// --- run_fiber.cpp
+// -----------------------------------------------------------------------------------------------------------
 
 /// What the upper floors do when a fiber's body has ended: tell its joiner, its scope.
 /// Defined with them (runtime/scope/body.cpp); clears the G's id where a canceller may still hold it.
@@ -150,7 +161,8 @@ void run_body(G* g);
 /// While the runtime closes: a fiber is gone and no longer counted. Inside the bracket. Defined with the end of run().
 void fiber_gone(M* m) noexcept;
 
-// --- monitor.cpp -------------------------------------------------------------------------------------------------------------
+// --- monitor.cpp
+// -------------------------------------------------------------------------------------------------------------
 
 void start_monitor();
 void stop_monitor() noexcept;

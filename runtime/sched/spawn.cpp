@@ -50,7 +50,8 @@ G* pop_shared(unsigned want, unsigned& got) noexcept {
 }
 
 void add_chunk() {
-  void* memory = mmap(nullptr, sizeof(g_chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* memory =
+      mmap(nullptr, sizeof(g_chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   auto* chunk = new (memory) g_chunk;
   detail::spin_guard guard(slab_lock);
@@ -72,8 +73,9 @@ void check_limits() {
   if (limit == 0 || live_fibers() < static_cast<std::int64_t>(limit)) return;
   const std::size_t guards = guard_limit();
   throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
-                          guards != 0 && guards <= limit ? guard_limit_message()
-                                                         : "weft: options.max_fibers is reached; raise it, or spawn fewer");
+                          guards != 0 && guards <= limit
+                              ? guard_limit_message()
+                              : "weft: options.max_fibers is reached; raise it, or spawn fewer");
 }
 
 }  // namespace

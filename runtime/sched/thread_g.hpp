@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stand-in by which a plain thread waits in the queues that fibers wait in.
 //
-// A waker may still be about to wake the futex word when the thread has long gone on, so stand-ins are never freed: a thread that
-// ends gives its own to the next one that needs one. A wake that comes too late is then a spurious one, and every wait loops.
+// A waker may still be about to wake the futex word when the thread has long gone on, so stand-ins are never freed: a
+// thread that ends gives its own to the next one that needs one. A wake that comes too late is then a spurious one, and
+// every wait loops.
 #pragma once
 
 #include "runtime/sched/g.hpp"

@@ -17,8 +17,9 @@ static void free_closure(G* g) noexcept {
   g->closure = nullptr;
 }
 
-// Nobody will ever ask for its error, so nothing but `cancelled` is caught, and no function from here to the bottom frame is noexcept:
-// the search for a handler ends in vain, so nothing is unwound, and std::terminate runs with the stack as it was at the throw.
+// Nobody will ever ask for its error, so nothing but `cancelled` is caught, and no function from here to the bottom
+// frame is noexcept: the search for a handler ends in vain, so nothing is unwound, and std::terminate runs with the
+// stack as it was at the throw.
 static void run_detached(G* g) {
   try {
     g->entry(g->closure);

@@ -139,8 +139,8 @@ void cancel_nursery(nursery& n) noexcept {
   wake_all(woken);
 }
 
-// A fiber that starts meanwhile sees `closing` after it has published its id (start_fiber), or is seen here: the first fence stands
-// between the caller's store of `closing` and the look at the ids.
+// A fiber that starts meanwhile sees `closing` after it has published its id (start_fiber), or is seen here: the first
+// fence stands between the caller's store of `closing` and the look at the ids.
 void cancel_everybody(const G* except) noexcept {
   fence_all_threads();
   for_each_g([except](G& g) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cancellation: how the word is spread, and how it ends a wait.
 //
-// A fiber carries a private stack of frames (`G::frames`, innermost first): regions (with_timeout, cancel_scope), shields, and the
-// nurseries it has opened. Below them lies the fiber itself (`base_cancelled`: its handle, its nursery or the end of run() said so).
-// A wait is cancelled if, from the innermost frame outward and no further than the first shield, some region or the base is cancelled.
-// A frame entered while an exception unwinds (in a destructor, then) shelters what runs in it from everything outside.
-// `G::cancel` caches the answer, so that a wait's entry costs one load; it is recomputed whenever frames or flags change.
+// A fiber carries a private stack of frames (`G::frames`, innermost first): regions (with_timeout, cancel_scope),
+// shields, and the nurseries it has opened. Below them lies the fiber itself (`base_cancelled`: its handle, its nursery
+// or the end of run() said so). A wait is cancelled if, from the innermost frame outward and no further than the first
+// shield, some region or the base is cancelled. A frame entered while an exception unwinds (in a destructor, then)
+// shelters what runs in it from everything outside. `G::cancel` caches the answer, so that a wait's entry costs one
+// load; it is recomputed whenever frames or flags change.
 //
 //   cancel  1  flag: set the region or base, recompute `G::cancel` of the fiber and of all fibers below its nurseries (mark)
 //           2  fence of all threads
@@ -19,14 +20,15 @@
 //     to cancel gives its id up under its scope lock (`retire_identity`).
 //  3. A nursery's members are pinned by its lock: a child leaves it, under that lock, as its last act.
 //  4. Nothing is linked per wait.
-// Lock order, downwards in the tree: cancel_scope lock < scope_lock of a fiber < lock of a nursery it has opened < scope_lock of a child
-// < ... ; a timer heap's lock comes before a scope lock. The recursion is as deep as scopes are nested.
+// Lock order, downwards in the tree: cancel_scope lock < scope_lock of a fiber < lock of a nursery it has opened <
+// scope_lock of a child < ... ; a timer heap's lock comes before a scope lock. The recursion is as deep as scopes are
+// nested.
 #pragma once
 
 #include <weft/detail/cancel_frame.hpp>
 
-#include "runtime/scope/cancel_state.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/scope/cancel_state.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -34,8 +36,8 @@ namespace weft::inline v0::rt {
 void push_frame(G* g, detail::cancel_frame& frame) noexcept;
 void pop_frame(G* g, detail::cancel_frame& frame) noexcept;
 
-/// Steps 1 and 3 for a region; the fence between them is the caller's, who also sees to it that the frame stays linked in the first.
-/// A fiber that may have ended meanwhile.
+/// Steps 1 and 3 for a region; the fence between them is the caller's, who also sees to it that the frame stays linked
+/// in the first. A fiber that may have ended meanwhile.
 struct fiber_ref {
   G* g = nullptr;
   std::uint64_t id = 0;

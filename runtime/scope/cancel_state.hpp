@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a wait of this fiber would be, or has been, ended by a cancellation: the part that every wait asks. Who cancels, and how the
-// word reaches children, is in cancel.hpp.
+// Whether a wait of this fiber would be, or has been, ended by a cancellation: the part that every wait asks. Who
+// cancels, and how the word reaches children, is in cancel.hpp.
 #pragma once
 
 #include <exception>
@@ -17,7 +17,8 @@ inline unsigned uncaught_exceptions() noexcept {
   return m != nullptr ? m->eh->uncaught : static_cast<unsigned>(std::uncaught_exceptions());
 }
 
-/// While an exception unwinds through the innermost scope, waits (in destructors, then) are shielded by themselves. The fiber itself.
+/// While an exception unwinds through the innermost scope, waits (in destructors, then) are shielded by themselves. The
+/// fiber itself.
 inline bool shielded_by_unwinding(const G* g) noexcept {
   const unsigned entered_with = g->frames != nullptr ? static_cast<unsigned>(g->frames->uncaught) : 0;
   return uncaught_exceptions() > entered_with;

@@ -19,7 +19,8 @@ using namespace rt;
 completion::~completion() = default;
 
 void completion::release() noexcept {
-  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;  // release what we did, acquire what the others did
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    delete this;  // release what we did, acquire what the others did
 }
 
 void completion_access::finish(completion& c, std::exception_ptr error, bool was_cancelled) noexcept {
@@ -69,7 +70,8 @@ bool completion::wait_for(any_duration at_most) WEFT_NO_THREAD_SAFETY_ANALYSIS {
     lock_.unlock();
     return true;
   }
-  const wait_outcome how = wait_locked(lock_, joiners_, {wait_reason::join, true, saturating_add(steady_now(), at_most.ns())});
+  const wait_outcome how =
+      wait_locked(lock_, joiners_, {wait_reason::join, true, saturating_add(steady_now(), at_most.ns())});
   if (how == wait_outcome::timed_out) return done();
   throw_if_not_ok(how);
   return true;
@@ -77,7 +79,8 @@ bool completion::wait_for(any_duration at_most) WEFT_NO_THREAD_SAFETY_ANALYSIS {
 
 void completion::take_error() {
   if (error_ != nullptr) {
-    taken_.store(true, std::memory_order_release);  // pairs with the acquire in `taken`: the scope does not throw it again
+    taken_.store(true,
+                 std::memory_order_release);  // pairs with the acquire in `taken`: the scope does not throw it again
     std::rethrow_exception(error_);
   }
   if (cancelled_) throw fiber_cancelled("the joined fiber was cancelled");

@@ -162,13 +162,15 @@ void nursery::join() {
   bool ended_early = false;
   {
     spin_guard guard(lock_);
-    if (first_error_ != nullptr && !error_taken_ && (first_failed_ == nullptr || !completion_access::taken(*first_failed_)))
+    if (first_error_ != nullptr && !error_taken_ &&
+        (first_failed_ == nullptr || !completion_access::taken(*first_failed_)))
       error = first_error_;
     error_taken_ = true;
     ended_early = cancelled_;
   }
   if (error != nullptr) std::rethrow_exception(error);
-  // A cancellation from outside may end the children, and so the wait, before it claims the wait. Silence would then say "all done".
+  // A cancellation from outside may end the children, and so the wait, before it claims the wait. Silence would then
+  // say "all done".
   if (ended_early) check_cancelled(current_g());
 }
 

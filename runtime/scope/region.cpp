@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Regions of one fiber: with_deadline, cancel_scope, shield. Each is a frame on the stack of the call; see cancel.hpp.
 //
-// On a plain thread there is no cancellation: `f` just runs (a deadline cannot end its waits, and a cancel_scope does not hear).
+// On a plain thread there is no cancellation: `f` just runs (a deadline cannot end its waits, and a cancel_scope does
+// not hear).
 #include <weft/scope.hpp>
 
 #include <iterator>
@@ -133,8 +134,9 @@ bool cancel_scope::run_body(detail::callable_ref f) {
 }
 
 void cancel_scope::cancel() noexcept {
-  // A fiber that is not parked may leave as soon as it is marked, and take this object with it: what is claimed in the second step is
-  // known by fiber and id, and the object is looked at again only if there are more runs than fit, whose frames are still unmarked.
+  // A fiber that is not parked may leave as soon as it is marked, and take this object with it: what is claimed in the
+  // second step is known by fiber and id, and the object is looked at again only if there are more runs than fit, whose
+  // frames are still unmarked.
   fiber_ref marked[16];
   for (bool more = true; more;) {
     unsigned n = 0;

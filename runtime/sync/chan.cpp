@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The channel of the library: basic_chan in the scheduler's world, with its handles counted and its outcomes as exceptions.
+// The channel of the library: basic_chan in the scheduler's world, with its handles counted and its outcomes as
+// exceptions.
 //
-// Memory: one block, the core and then the ring. The last handle's release drops what the ring still holds, with no lock held while
-// the elements' destructors run; nobody waits then, since whoever waits does so through a handle.
+// Memory: one block, the core and then the ring. The last handle's release drops what the ring still holds, with no
+// lock held while the elements' destructors run; nobody waits then, since whoever waits does so through a handle.
 #include <weft/error.hpp>
 
 #include <algorithm>
@@ -31,8 +32,8 @@ chan_core* chan_make(const element_ops& ops, std::ptrdiff_t capacity) {
   const std::size_t core = (sizeof(chan_core) + ops.alignment - 1) / ops.alignment * ops.alignment;
   constexpr std::size_t most = static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max()) / 2;
   if (capacity < 0 || (ops.size != 0 && static_cast<std::size_t>(capacity) > (most - core) / ops.size))
-    throw std::length_error("weft::chan: capacity " + std::to_string(capacity) + " of elements of " + std::to_string(ops.size) +
-                            " bytes; expected 0 or more, and what fits into memory");
+    throw std::length_error("weft::chan: capacity " + std::to_string(capacity) + " of elements of " +
+                            std::to_string(ops.size) + " bytes; expected 0 or more, and what fits into memory");
   const std::size_t bytes = core + static_cast<std::size_t>(capacity) * ops.size;
   void* block = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
   if (block == nullptr) throw std::bad_alloc();
@@ -40,11 +41,13 @@ chan_core* chan_make(const element_ops& ops, std::ptrdiff_t capacity) {
 }
 
 void chan_retain(chan_core* c) noexcept {
-  if (c != nullptr) c->handles.fetch_add(1, std::memory_order_relaxed);  // the caller has a handle: it cannot go to zero
+  if (c != nullptr)
+    c->handles.fetch_add(1, std::memory_order_relaxed);  // the caller has a handle: it cannot go to zero
 }
 
 void chan_release(chan_core* c) noexcept {
-  if (c == nullptr || c->handles.fetch_sub(1, std::memory_order_acq_rel) != 1) return;  // publish ours, see the others' last use
+  if (c == nullptr || c->handles.fetch_sub(1, std::memory_order_acq_rel) != 1)
+    return;  // publish ours, see the others' last use
   c->destroy_rest();
   c->~chan_core();
   std::free(c);
@@ -82,7 +85,9 @@ bool chan_receive(chan_core* c, void* slot) {
   return false;
 }
 
-chan_status chan_try_send(chan_core* c, void* value) noexcept { return c != nullptr ? c->try_send(value) : chan_status::full; }
+chan_status chan_try_send(chan_core* c, void* value) noexcept {
+  return c != nullptr ? c->try_send(value) : chan_status::full;
+}
 
 chan_status chan_try_receive(chan_core* c, void* slot) noexcept {
   return c != nullptr ? c->try_receive(slot) : chan_status::empty;
@@ -100,7 +105,8 @@ chan_status chan_receive_for(chan_core* c, void* slot, any_duration patience) {
   check_cancelled(current_g());
   if (patience.ns() <= 0) return chan_try_receive(c, slot);
   const nanoseconds_t deadline = saturating_add(steady_now(), patience.ns());
-  if (c == nullptr) return status_of(wait_alone<env>({wait_reason::chan_receive_nil, true, deadline}), chan_status::empty);
+  if (c == nullptr)
+    return status_of(wait_alone<env>({wait_reason::chan_receive_nil, true, deadline}), chan_status::empty);
   return status_of(c->receive(slot, {wait_reason::chan_receive, true, deadline}), chan_status::empty);
 }
 

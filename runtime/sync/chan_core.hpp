@@ -11,8 +11,8 @@
 //  4. Under the lock elements are only move-constructed into raw storage and the emptied shells destroyed; no other user code runs.
 //  5. A waker's last access to the channel is the release of the lock.
 //
-// `Env` as in runtime/wait/waiter.hpp. Locked instructions: an operation that need not wait takes the lock, 1; one that meets a waiter
-// also claims, 1, and wakes, 1. The unlock is a plain store.
+// `Env` as in runtime/wait/waiter.hpp. Locked instructions: an operation that need not wait takes the lock, 1; one that
+// meets a waiter also claims, 1, and wakes, 1. The unlock is a plain store.
 #pragma once
 
 #include <cstddef>
@@ -103,7 +103,8 @@ class basic_chan {
     return true;
   }
 
-  /// Destroys what the ring still holds, in place; for the last handle, when nobody can come any more: no lock, it is user code.
+  /// Destroys what the ring still holds, in place; for the last handle, when nobody can come any more: no lock, it is
+  /// user code.
   void destroy_rest() noexcept {
     if (ops_.destroy == nullptr) return;
     for (; count_ > 0; --count_) {

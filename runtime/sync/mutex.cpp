@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // mutex: one word {waiters:29, woken:1, queue lock:1, locked:1} and the list of those who wait.
 //
-// Barging with hand-over: an unlock frees the mutex and wakes the first waiter, who may find it taken again and then waits at the front;
-// one who has waited for a millisecond is handed the mutex still locked, and nobody can overtake him.
+// Barging with hand-over: an unlock frees the mutex and wakes the first waiter, who may find it taken again and then
+// waits at the front; one who has waited for a millisecond is handed the mutex still locked, and nobody can overtake
+// him.
 //
 // Invariants
 //  1. While the queue lock is set nobody else changes the word: every compare-and-swap expects it clear, so the holder may store.
@@ -82,7 +83,9 @@ bool mutex::lock_slow(std::int64_t patience) noexcept {
       continue;
     }
     if ((w & locked) == 0) {
-      if (word_.compare_exchange_weak(w, (w & ~holds_woken) | locked, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+      if (word_.compare_exchange_weak(w, (w & ~holds_woken) | locked, std::memory_order_acquire,
+                                      std::memory_order_relaxed))
+        return true;
       continue;
     }
     if (may_spin && spins < spin_rounds) {
@@ -98,7 +101,8 @@ bool mutex::lock_slow(std::int64_t patience) noexcept {
     if (!word_.compare_exchange_weak(w, w | queue_lock, std::memory_order_acquire, std::memory_order_relaxed)) continue;
     waiter<env> node;
     node.amount = static_cast<std::size_t>(started);
-    switch (wait_in_queue<env>(word_lock{&word_, holds_woken}, waiters_, node, {wait_reason::mutex_lock, false, deadline}, again)) {
+    switch (wait_in_queue<env>(word_lock{&word_, holds_woken}, waiters_, node,
+                               {wait_reason::mutex_lock, false, deadline}, again)) {
       case wait_outcome::ok:
         return true;  // handed over, still locked
       case wait_outcome::timed_out:

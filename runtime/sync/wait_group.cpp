@@ -8,9 +8,9 @@
 //     until it has emptied the list, and the store that clears it is its last access; it wakes afterwards.
 //  3. A waiter that was woken does not touch the object again.
 //
-// Memory order: the compare-and-swap of `add` is acq_rel: each `done` releases what its caller did, the last one acquires it all, and its
-// release of the lock bit (or the wake) hands it to the waiters, whose look at the word is an acquire.
-// Locked instructions: add, done: 1. wait on zero: none.
+// Memory order: the compare-and-swap of `add` is acq_rel: each `done` releases what its caller did, the last one
+// acquires it all, and its release of the lock bit (or the wake) hands it to the waiters, whose look at the word is an
+// acquire. Locked instructions: add, done: 1. wait on zero: none.
 #include <weft/sync.hpp>
 
 #include <stdexcept>
@@ -36,7 +36,8 @@ constexpr std::int64_t count_of(std::uint64_t word) noexcept { return static_cas
 std::uint64_t lock_word(std::atomic<std::uint64_t>& word) noexcept {
   for (int turn = 0;; ++turn) {
     std::uint64_t w = word.load(std::memory_order_relaxed);
-    if ((w & lock_bit) == 0 && word.compare_exchange_weak(w, w | lock_bit, std::memory_order_acquire, std::memory_order_relaxed))
+    if ((w & lock_bit) == 0 &&
+        word.compare_exchange_weak(w, w | lock_bit, std::memory_order_acquire, std::memory_order_relaxed))
       return w | lock_bit;
     bit_lock_pause(turn);
   }
@@ -48,7 +49,8 @@ struct word_lock {
 
   void lock() noexcept { lock_word(*word); }
   void unlock(int grown_by) noexcept {
-    word->fetch_add(static_cast<std::uint64_t>(std::int64_t{grown_by}) * one_waiter - lock_bit, std::memory_order_release);
+    word->fetch_add(static_cast<std::uint64_t>(std::int64_t{grown_by}) * one_waiter - lock_bit,
+                    std::memory_order_release);
   }
 };
 
@@ -58,12 +60,15 @@ void wait_group::add(int n) {
   std::uint64_t word = word_.load(std::memory_order_relaxed);
   for (int turn = 0;;) {
     const std::int64_t count = count_of(word) + n;
-    if (count < 0) throw std::logic_error("weft: negative wait_group count: " + std::to_string(count_of(word)) + " and add(" + std::to_string(n) + ")");
+    if (count < 0)
+      throw std::logic_error("weft: negative wait_group count: " + std::to_string(count_of(word)) + " and add(" +
+                             std::to_string(n) + ")");
     if (count > 0x7fff'ffff) throw std::logic_error("weft: wait_group count exceeds 2147483647");
     std::uint64_t next = (static_cast<std::uint64_t>(count) << count_shift) | (word & (waiters_mask | lock_bit));
     const bool last = count == 0 && (word & waiters_mask) != 0;
     if (last || (count == 0 && (word & lock_bit) != 0)) {
-      if ((word & lock_bit) != 0) {  // somebody is about to wait, or to leave: who is there must be known before the step to zero
+      if ((word & lock_bit) !=
+          0) {  // somebody is about to wait, or to leave: who is there must be known before the step to zero
         bit_lock_pause(turn++);
         word = word_.load(std::memory_order_relaxed);
         continue;
@@ -80,7 +85,8 @@ void wait_group::add(int n) {
     w->result = wait_result::ok;
     woken.push_back(w->g);
   }
-  word_.fetch_and(~(waiters_mask | lock_bit), std::memory_order_release);  // the last access: an `add` may have come in between
+  word_.fetch_and(~(waiters_mask | lock_bit),
+                  std::memory_order_release);  // the last access: an `add` may have come in between
   wake_all(woken);
 }
 
@@ -95,7 +101,8 @@ bool wait_group::wait_until(std::int64_t deadline) {
     return true;
   }
   waiter<env> w;
-  const wait_outcome how = wait_in_queue<env>(word_lock{&word_}, waiters_, w, {wait_reason::wait_group, true, deadline});
+  const wait_outcome how =
+      wait_in_queue<env>(word_lock{&word_}, waiters_, w, {wait_reason::wait_group, true, deadline});
   if (how == wait_outcome::timed_out) return false;
   throw_if_not_ok(how);
   return true;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The world in which the wait protocol runs in production: the scheduler. tests/model has another one with the same names.
+// The world in which the wait protocol runs in production: the scheduler. tests/model has another one with the same
+// names.
 #pragma once
 
 #include <weft/detail/spin_lock.hpp>

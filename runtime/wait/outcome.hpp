@@ -7,7 +7,8 @@
 
 namespace weft::inline v0::rt {
 
-/// Throws `cancelled`, or std::system_error (operation_canceled) on a plain thread when the runtime has ended. Nothing for the others.
+/// Throws `cancelled`, or std::system_error (operation_canceled) on a plain thread when the runtime has ended. Nothing
+/// for the others.
 void throw_if_not_ok(wait_outcome how);
 
 }  // namespace weft::inline v0::rt

@@ -28,12 +28,23 @@ enum class wait_reason : std::uint8_t {
 };
 
 constexpr const char* to_string(wait_reason r) noexcept {
-  constexpr const char* words[] = {"running",        "chan receive",      "chan receive (nil chan)",
-                                   "chan send",      "chan send (nil chan)", "select",
-                                   "select (no cases)", "sleep",          "IO wait",
-                                   "signal",         "join",              "scope.join",
-                                   "scope limit",    "wait_group.wait",   "mutex.lock",
-                                   "semaphore.acquire", "shutdown"};
+  constexpr const char* words[] = {"running",
+                                   "chan receive",
+                                   "chan receive (nil chan)",
+                                   "chan send",
+                                   "chan send (nil chan)",
+                                   "select",
+                                   "select (no cases)",
+                                   "sleep",
+                                   "IO wait",
+                                   "signal",
+                                   "join",
+                                   "scope.join",
+                                   "scope limit",
+                                   "wait_group.wait",
+                                   "mutex.lock",
+                                   "semaphore.acquire",
+                                   "shutdown"};
   static_assert(sizeof(words) / sizeof(words[0]) == static_cast<unsigned>(wait_reason::count_));
   return words[static_cast<unsigned>(r)];
 }

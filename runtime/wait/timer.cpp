@@ -112,8 +112,8 @@ bool timer_heap::run_due(nanoseconds_t now, fired_timers& out) noexcept {
     timer& t = *root_;
     remove(t);
     t.fire(t, out);
-    // Last touch of the timer, and only now: a fiber that was woken otherwise and finds null here lets the timer's frame die.
-    // Pairs with the acquire in `stop`.
+    // Last touch of the timer, and only now: a fiber that was woken otherwise and finds null here lets the timer's
+    // frame die. Pairs with the acquire in `stop`.
     t.heap_.store(nullptr, std::memory_order_release);
   }
   publish();

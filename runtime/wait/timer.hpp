@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Timers: one heap per P, entries beside the Gs (of a wait: see sched/all_g.hpp) or in the objects that have a deadline.
+// Timers: one heap per P, entries beside the Gs (of a wait: see sched/all_g.hpp) or in the objects that have a
+// deadline.
 //
-// The heap is a pairing heap over nodes that the timers themselves are: starting and stopping a timer allocates nothing, so a
-// timed wait can be set up while a queue's lock is held. Insert is O(1), the earliest and an arbitrary one leave in O(log n).
+// The heap is a pairing heap over nodes that the timers themselves are: starting and stopping a timer allocates
+// nothing, so a timed wait can be set up while a queue's lock is held. Insert is O(1), the earliest and an arbitrary
+// one leave in O(log n).
 //
 // Invariants
 //  1. A timer is in at most one heap, the one in `heap`, and its links belong to that heap's lock. It never moves to another heap:
@@ -11,9 +13,8 @@
 //  3. `fire` runs under the heap's lock, on the M's own stack: it claims and collects, nothing else. What it collected is made ready
 //     after the lock is released. It takes no lock but a fiber's scope lock.
 //  4. After `stop` has returned, `fire` neither runs nor will run for that start.
-// Lock order: object's lock < heap lock < fiber's scope lock.
-// Memory order: `next_when` is stored seq_cst by `start` and pairs with the idle side, which looks at all heaps after it has
-// stopped searching (runtime/sched/idle.hpp).
+// Lock order: object's lock < heap lock < fiber's scope lock. Memory order: `next_when` is stored seq_cst by `start`
+// and pairs with the idle side, which looks at all heaps after it has stopped searching (runtime/sched/idle.hpp).
 #pragma once
 
 #include <atomic>
@@ -77,7 +78,8 @@ class alignas(64) timer_heap {
   /// Any thread. True if it was still to fire.
   static bool stop(timer& t) noexcept;
 
-  /// Fires what is due at `now`, at most one batch's worth; returns whether more is due. On an M's own stack, with no lock held.
+  /// Fires what is due at `now`, at most one batch's worth; returns whether more is due. On an M's own stack, with no
+  /// lock held.
   bool run_due(nanoseconds_t now, fired_timers& out) noexcept;
 
   nanoseconds_t next_when() const noexcept { return next_when_.load(std::memory_order_relaxed); }
@@ -97,8 +99,8 @@ class alignas(64) timer_heap {
   std::atomic<std::uint32_t> size_{0};  ///< written under the lock
 };
 
-/// What is left to do for `expired` once the heap's lock is free: wakes the cancelled fibers. Defined with cancellation itself, on a
-/// higher floor (runtime/scope/cancel.cpp).
+/// What is left to do for `expired` once the heap's lock is free: wakes the cancelled fibers. Defined with cancellation
+/// itself, on a higher floor (runtime/scope/cancel.cpp).
 void finish_expired(fired_timers& fired) noexcept;
 
 nanoseconds_t steady_now() noexcept;

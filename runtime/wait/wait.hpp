@@ -11,8 +11,9 @@
 //                                            word = running; stop the timer
 //                                            no result: lock, unlink if linked, unlock
 //
-// A claim that was won stands: what was handed over is returned, whatever the cancel flag says by then.
-// Arming comes before linking and before the look: a canceller that came too early for the claim has set the flag, and the look finds it
+// A claim that was won stands: what was handed over is returned, whatever the cancel flag says by then. Arming comes
+// before linking and before the look: a canceller that came too early for the claim has set the flag, and the look
+// finds it
 // (Dekker; the fence is on the canceller's side).
 //
 // Locked instructions: none here; the queue's lock, and the waker's claim, are the caller's.
@@ -27,11 +28,11 @@
 namespace weft::inline v0::rt {
 
 enum class wait_outcome : std::uint8_t {
-  ok,         ///< a waker took us from the queue and did what we wait for
-  closed,     ///< a waker took us from the queue because there is nothing to wait for any more
+  ok,      ///< a waker took us from the queue and did what we wait for
+  closed,  ///< a waker took us from the queue because there is nothing to wait for any more
   timed_out,
   cancelled,
-  ended,      ///< a plain thread's wait, when the runtime ended
+  ended,  ///< a plain thread's wait, when the runtime ended
 };
 
 struct wait_request {
@@ -40,8 +41,8 @@ struct wait_request {
   nanoseconds_t deadline = never;
 };
 
-/// The lock of a queue, as the wait sees it: a copyable reference whose unlock is told by how many waiters the queue has grown (for
-/// objects that count them in the word that holds the lock).
+/// The lock of a queue, as the wait sees it: a copyable reference whose unlock is told by how many waiters the queue
+/// has grown (for objects that count them in the word that holds the lock).
 template <class Lock>
 struct lock_ref {
   Lock* it;
@@ -49,8 +50,9 @@ struct lock_ref {
   void unlock(int /*grown_by*/) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { it->unlock(); }
 };
 
-/// What is left to do once the fiber is off its stack: release the queue's lock, and get the sleeper up for a timer that nobody with a P
-/// knows of. Lies on the waiting frame, so it is copied before the release, after which the frame may be gone.
+/// What is left to do once the fiber is off its stack: release the queue's lock, and get the sleeper up for a timer
+/// that nobody with a P knows of. Lies on the waiting frame, so it is copied before the release, after which the frame
+/// may be gone.
 template <class Env, class LockRef>
 struct wait_commit {
   LockRef lock;
@@ -77,12 +79,13 @@ inline wait_outcome outcome_of(wait_cause cause) noexcept {
   }
 }
 
-/// Waits in `list` behind everybody else (or in front of them). The caller holds `lock`, which guards `list`, and has filled `w.slot`;
-/// on return the lock is free. `w` lies on the caller's frame. Neither throws nor looks at the cancel flag once it was claimed.
+/// Waits in `list` behind everybody else (or in front of them). The caller holds `lock`, which guards `list`, and has
+/// filled `w.slot`; on return the lock is free. `w` lies on the caller's frame. Neither throws nor looks at the cancel
+/// flag once it was claimed.
 template <class Env, class LockRef>
-  requires(!std::is_same_v<LockRef, typename Env::lock>)
-wait_outcome wait_in_queue(LockRef lock, detail::wait_list& list, waiter<Env>& w, const wait_request& how,
-                           bool in_front = false) noexcept {
+requires(!std::is_same_v<LockRef, typename Env::lock>) wait_outcome
+    wait_in_queue(LockRef lock, detail::wait_list& list, waiter<Env>& w, const wait_request& how, bool in_front = false)
+noexcept {
   typename Env::fiber* const g = Env::current();
   const bool cancellable = how.cancellable && Env::may_be_cancelled(g);
   const bool timed = how.deadline != never;
@@ -128,7 +131,8 @@ wait_outcome wait_in_queue(LockRef lock, detail::wait_list& list, waiter<Env>& w
 }
 
 template <class Env>
-wait_outcome wait_in_queue(typename Env::lock& lock, detail::wait_list& list, waiter<Env>& w, const wait_request& how) noexcept {
+wait_outcome wait_in_queue(typename Env::lock& lock, detail::wait_list& list, waiter<Env>& w,
+                           const wait_request& how) noexcept {
   return wait_in_queue<Env>(lock_ref<typename Env::lock>{&lock}, list, w, how);
 }
 

@@ -9,10 +9,11 @@
 //  2. Only the fiber itself opens the word (`arm`) and only it closes it again (`disarm`), so the epoch moves under its hands alone.
 //  3. A token names one wait: the epoch makes a late claim with the token of an earlier wait fail. 2^61 waits do not wrap.
 //
-// Memory order: `claim` is acq_rel. Its release part publishes what the winner wrote into the waiter's slot... but the fiber does not
-// read the word to learn that it won; it is resumed through the run queue, whose release/acquire carries it. Its acquire part pairs
-// with the release in `arm`, so a canceller, which holds no queue lock, sees the fiber's state as of this wait.
-// `arm` before the look at the cancel flag pairs with the flag before `claim_if_cancellable`: see runtime/scope/cancel.hpp.
+// Memory order: `claim` is acq_rel. Its release part publishes what the winner wrote into the waiter's slot... but the
+// fiber does not read the word to learn that it won; it is resumed through the run queue, whose release/acquire carries
+// it. Its acquire part pairs with the release in `arm`, so a canceller, which holds no queue lock, sees the fiber's
+// state as of this wait. `arm` before the look at the cancel flag pairs with the flag before `claim_if_cancellable`:
+// see runtime/scope/cancel.hpp.
 #pragma once
 
 #include <atomic>
@@ -29,16 +30,15 @@ class wait_word {
 
   /// Opens the word for a new wait and returns its token. The fiber itself; from here on it can be claimed.
   token arm(bool cancellable) noexcept {
-    const token t = (word_.load(std::memory_order_relaxed) & ~flag_bits) + one_epoch + (cancellable ? cancellable_bit : 0) + open;
+    const token t =
+        (word_.load(std::memory_order_relaxed) & ~flag_bits) + one_epoch + (cancellable ? cancellable_bit : 0) + open;
     word_.store(t, std::memory_order_release);
     return t;
   }
 
-  /// Closes the word after the wait: a claim with this wait's token fails from here on. The fiber itself, after it was claimed, or
-  /// after it has claimed itself.
-  void disarm() noexcept {
-    word_.store(word_.load(std::memory_order_relaxed) & ~flag_bits, std::memory_order_relaxed);
-  }
+  /// Closes the word after the wait: a claim with this wait's token fails from here on. The fiber itself, after it was
+  /// claimed, or after it has claimed itself.
+  void disarm() noexcept { word_.store(word_.load(std::memory_order_relaxed) & ~flag_bits, std::memory_order_relaxed); }
 
   /// Wins the right, and the duty, to make the fiber ready. One locked instruction.
   bool claim(token t) noexcept {
@@ -53,8 +53,8 @@ class wait_word {
     return (t & state_bits) == open && (t & cancellable_bit) != 0 && claim(t);
   }
 
-  /// For a waiter that sits in exactly one queue, has no timer and cannot be cancelled: the queue's lock already excludes every
-  /// other claimant, so a plain store does.
+  /// For a waiter that sits in exactly one queue, has no timer and cannot be cancelled: the queue's lock already
+  /// excludes every other claimant, so a plain store does.
   void claim_sole(token t) noexcept { word_.store((t & ~state_bits) | claimed, std::memory_order_release); }
 
   /// For dumps: changes with each wait and each claim.
@@ -64,7 +64,8 @@ class wait_word {
   bool is_open() const noexcept { return (word_.load(std::memory_order_relaxed) & state_bits) == open; }
 
  private:
-  static constexpr token running = 0, open = 1, claimed = 2, state_bits = 3, cancellable_bit = 4, flag_bits = 7, one_epoch = 8;
+  static constexpr token running = 0, open = 1, claimed = 2, state_bits = 3, cancellable_bit = 4, flag_bits = 7,
+                         one_epoch = 8;
   typename Atomics::template atomic<token> word_{running};
 };
 

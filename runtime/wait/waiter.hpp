@@ -14,8 +14,8 @@
 //     never peeks at `linked` without.
 //  3. Claim first, move the value second. A lost claim means: take the next waiter.
 //
-// `Env` is the world that the protocol runs in: the scheduler in production (runtime/wait/env.hpp), the model checker in
-// tests/model. `Env::var<T>` is plain T there and a race-checked variable here.
+// `Env` is the world that the protocol runs in: the scheduler in production (runtime/wait/env.hpp), the model checker
+// in tests/model. `Env::var<T>` is plain T there and a race-checked variable here.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,8 @@
 
 namespace weft::inline v0::rt {
 
-/// How a wait ended, as its waker wrote it into the waiter. `none`: nobody took it from the queue (a time-out, a cancellation).
+/// How a wait ended, as its waker wrote it into the waiter. `none`: nobody took it from the queue (a time-out, a
+/// cancellation).
 enum class wait_result : std::uint8_t { none, ok, closed };
 
 template <class Env>
@@ -105,8 +106,8 @@ class wait_queue {
     w->linked = false;
   }
 
-  /// Takes waiters off the front until one is claimed, or nobody is left (nullptr). The ones whose claim was lost are popped all
-  /// the same: their fiber is on its way and will find itself unlinked.
+  /// Takes waiters off the front until one is claimed, or nobody is left (nullptr). The ones whose claim was lost are
+  /// popped all the same: their fiber is on its way and will find itself unlinked.
   node* pop_claimed() noexcept {
     int popped = 0;
     return pop_claimed(popped);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What stands in the environment is input from outside: a bad value ends in an exception that names the variable, the value and
-// what is accepted, before anything is started; a good one is obeyed.
+// What stands in the environment is input from outside: a bad value ends in an exception that names the variable, the
+// value and what is accepted, before anything is started; a good one is obeyed.
 
 #include <gtest/gtest.h>
 
@@ -64,7 +64,8 @@ TEST(environment, a_bad_stack_size_is_refused) {
 }
 
 TEST(environment, a_bad_backend_is_refused) {
-  for (const char* value : {"EPOLL", "uring", "epoll,io_uring", " epoll"}) expect_refused("WEFT_NETPOLL", value, "io_uring");
+  for (const char* value : {"EPOLL", "uring", "epoll,io_uring", " epoll"})
+    expect_refused("WEFT_NETPOLL", value, "io_uring");
 }
 
 TEST(environment, a_bad_debug_word_is_refused) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A kernel or a container that refuses what the runtime would like to have: everything still works another way, or what cannot
-// be had is said in an exception that names it.
+// A kernel or a container that refuses what the runtime would like to have: everything still works another way, or what
+// cannot be had is said in an exception that names it.
 
 #include <gtest/gtest.h>
 #include <linux/membarrier.h>
@@ -33,21 +33,22 @@ using weft_test::scaled;
 constexpr int no_filters = 77;
 constexpr int guard_install = 102;  // MADV_GUARD_INSTALL
 
-#define EXPECT_GOOD_END(end)                                              \
-  do {                                                                    \
-    if ((end).exit_code == no_filters) GTEST_SKIP() << "no seccomp here"; \
+#define EXPECT_GOOD_END(end)                                                          \
+  do {                                                                                \
+    if ((end).exit_code == no_filters) GTEST_SKIP() << "no seccomp here";             \
     EXPECT_EQ((end).exit_code, 0) << "signal " << (end).signal << "\n" << (end).text; \
   } while (false)
 
-#define CHECK(condition)                                              \
-  do {                                                                \
-    if (!(condition)) {                                               \
-      std::fprintf(stderr, "line %d: %s\n", __LINE__, #condition);    \
-      _exit(1);                                                       \
-    }                                                                 \
+#define CHECK(condition)                                           \
+  do {                                                             \
+    if (!(condition)) {                                            \
+      std::fprintf(stderr, "line %d: %s\n", __LINE__, #condition); \
+      _exit(1);                                                    \
+    }                                                              \
   } while (false)
 
-// What goes through every corner that the refused calls have to do with: hand-offs, cancellations, time limits, many stacks.
+// What goes through every corner that the refused calls have to do with: hand-offs, cancellations, time limits, many
+// stacks.
 int everyday_life() {
   constexpr int rounds = scaled(200);
   const long sum = weft::run([] {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Hazard: whoever is let go may destroy at once what it waited on, while its waker is still inside. Each object here lives on
-// the heap and goes right after the wait, thousands of times; an address sanitizer sees the waker that touches it late.
+// Hazard: whoever is let go may destroy at once what it waited on, while its waker is still inside. Each object here
+// lives on the heap and goes right after the wait, thousands of times; an address sanitizer sees the waker that touches
+// it late.
 
 #include <gtest/gtest.h>
 
@@ -23,7 +24,8 @@ using weft_test::scaled;
 
 class destroy_after_wake : public weft_test::stress {};
 
-/// Calls what it is given, from a fiber or from a plain thread that stays the same: two wakers that take different ways.
+/// Calls what it is given, from a fiber or from a plain thread that stays the same: two wakers that take different
+/// ways.
 class helper {
  public:
   explicit helper(bool plain) {

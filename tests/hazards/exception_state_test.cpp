@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Hazard: libstdc++ keeps the caught and the uncaught exceptions per thread. A fiber that waits in a handler or in a destructor
-// that unwinding runs would find another fiber's exceptions when it goes on, or leave its own with a thread it has left.
+// Hazard: libstdc++ keeps the caught and the uncaught exceptions per thread. A fiber that waits in a handler or in a
+// destructor that unwinding runs would find another fiber's exceptions when it goes on, or leave its own with a thread
+// it has left.
 
 #include <gtest/gtest.h>
 

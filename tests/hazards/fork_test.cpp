@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Hazard: fork copies the calling thread only. The child may call exec or _exit, from a fiber as from anywhere; what it asks of
-// weft is refused with a sentence, since nobody is there to do it. The parent notices nothing.
+// Hazard: fork copies the calling thread only. The child may call exec or _exit, from a fiber as from anywhere; what it
+// asks of weft is refused with a sentence, since nobody is there to do it. The parent notices nothing.
 
 #include <gtest/gtest.h>
 #include <spawn.h>
@@ -181,7 +181,8 @@ TEST_F(fork_, a_child_that_returns_from_its_fiber_is_ended_with_a_sentence) {
 TEST(fork_between_runs, the_child_may_have_a_runtime_of_its_own) {
   if (weft_test::under_tsan) GTEST_SKIP() << "TSan starts no threads in the child of a process that has had some";
   EXPECT_EQ(weft::run([] { return 1; }), 1);
-  const auto end = weft_test::in_child([] { return weft::run([] { return weft::spawn([] { return 4; }).join() + 1; }); });
+  const auto end =
+      weft_test::in_child([] { return weft::run([] { return weft::spawn([] { return 4; }).join() + 1; }); });
   EXPECT_EQ(end.exit_code, 5) << end.signal << " " << end.text;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Hazard: a compiler keeps the address of a thread_local across a switch, and the fiber that goes on elsewhere reads the old
-// thread's M. So whatever the runtime says of "this" thread after a wait must be said of the thread that really runs. The build that
-// inlines everything into everything (-O3 -flto -fPIC) is the one that this is meant for.
+// Hazard: a compiler keeps the address of a thread_local across a switch, and the fiber that goes on elsewhere reads
+// the old thread's M. So whatever the runtime says of "this" thread after a wait must be said of the thread that really
+// runs. The build that inlines everything into everything (-O3 -flto -fPIC) is the one that this is meant for.
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Hazard: the runtime's handler for stack overflows takes SIGSEGV away from whoever uses it (garbage collectors, checkpointers,
-// managed languages). A fault that is not in a guard belongs to them, on a fiber as anywhere.
+// Hazard: the runtime's handler for stack overflows takes SIGSEGV away from whoever uses it (garbage collectors,
+// checkpointers, managed languages). A fault that is not in a guard belongs to them, on a fiber as anywhere.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -33,7 +33,7 @@ void close_page() {
 }
 
 void install() {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_sigaction = open_page;
   action.sa_flags = SA_SIGINFO;
   sigemptyset(&action.sa_mask);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One P, and a fiber that holds up its thread: the others go on. Each test is a deadlock without the hand-off, since what holds
-// the thread up ends only after the others have made a hundred round trips.
+// One P, and a fiber that holds up its thread: the others go on. Each test is a deadlock without the hand-off, since
+// what holds the thread up ends only after the others have made a hundred round trips.
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Channels under everything at once: many fibers and plain threads at both ends, tiny patience, close and cancellation in
-// the middle. What is accounted for: a value whose send succeeded is received exactly once, one whose send did not succeed stays
-// with its sender, and nothing of either is left over.
+// Channels under everything at once: many fibers and plain threads at both ends, tiny patience, close and cancellation
+// in the middle. What is accounted for: a value whose send succeeded is received exactly once, one whose send did not
+// succeed stays with its sender, and nothing of either is left over.
 
 #include <gtest/gtest.h>
 
@@ -57,9 +57,14 @@ void send_somehow(const weft::chan<parcel>& c, parcel p, choices& draw) {
   for (;;) {
     chan_status how = chan_status::ok;
     switch (draw.below(4)) {
-      case 0: how = c.try_send(std::move(p)); break;
-      case 1: how = c.send_for(std::move(p), draw.up_to(20us)); break;
-      default: c.send(std::move(p));
+      case 0:
+        how = c.try_send(std::move(p));
+        break;
+      case 1:
+        how = c.send_for(std::move(p), draw.up_to(20us));
+        break;
+      default:
+        c.send(std::move(p));
     }
     if (how == chan_status::ok) return;
     if (how == chan_status::closed) throw weft::channel_closed("seen by a try");
@@ -79,7 +84,8 @@ std::optional<parcel> receive_somehow(const weft::chan<parcel>& c, choices& draw
         weft::yield();
         break;
       }
-      default: return c.recv();
+      default:
+        return c.recv();
     }
   }
 }
@@ -232,7 +238,8 @@ TEST_F(channel_stress, cancellation_in_the_middle_loses_nothing_that_was_sent) {
           }
         }));
       }
-      // Cancels come one by one, in an order that is drawn, while traffic goes on; some hit a wait, some a fiber that has ended.
+      // Cancels come one by one, in an order that is drawn, while traffic goes on; some hit a wait, some a fiber that
+      // has ended.
       for (int k = 0; k < 2 * pairs; ++k) {
         const unsigned turns = shape.below(30);
         for (unsigned t = 0; t < turns; ++t) weft::yield();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The number of Ps changes all the time, from fibers and from plain threads, while channels, timers, trees of fibers and blocked
-// threads are at work.
+// The number of Ps changes all the time, from fibers and from plain threads, while channels, timers, trees of fibers
+// and blocked threads are at work.
 
 #include <gtest/gtest.h>
 #include <unistd.h>

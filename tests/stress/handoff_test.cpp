@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fibers that block or burn their thread without a word, or with one, beside others that pass values. The Ps go from hand to
-// hand all the time; what is accounted for: every value arrives once, everybody gets to the end.
+// Fibers that block or burn their thread without a word, or with one, beside others that pass values. The Ps go from
+// hand to hand all the time; what is accounted for: every value arrives once, everybody gets to the end.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -190,11 +190,15 @@ TEST_F(handoff_stress, whoever_lost_its_processor_may_do_anything_next) {
         for (int i = 0; i < times; ++i) {
           usleep(100 + draw.below(200));
           switch (draw.below(8)) {
-            case 0: c.send(1); break;
+            case 0:
+              c.send(1);
+              break;
             case 1:
               if (c.try_send(1) != weft::chan_status::ok) c.send(1);
               break;
-            case 2: weft::spawn([&, c] { c.send(1); }).join(); break;
+            case 2:
+              weft::spawn([&, c] { c.send(1); }).join();
+              break;
             case 3: {
               weft::wait_group g;
               g.go([c] { c.send(1); });

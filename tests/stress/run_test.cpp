@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runtimes that start and end in a row, with leftovers: fibers that wait, sleep or were never begun, plain threads that start
-// fibers or wait on channels while the runtime goes. What is accounted for: every closure that was handed over is destroyed, every
-// body that was begun has ended when run returns, no plain thread stays behind.
+// Runtimes that start and end in a row, with leftovers: fibers that wait, sleep or were never begun, plain threads that
+// start fibers or wait on channels while the runtime goes. What is accounted for: every closure that was handed over is
+// destroyed, every body that was begun has ended when run returns, no plain thread stays behind.
 
 #include <gtest/gtest.h>
 
@@ -59,9 +59,15 @@ TEST_F(run_stress, runs_that_end_with_fibers_left_over) {
         weft::go([kind, full, empty, held = parcel(0)] {
           const presence here;
           switch (kind) {
-            case 0: full.send(parcel(1)); break;
-            case 1: empty.recv(); break;
-            case 2: weft::sleep_for(1h); break;
+            case 0:
+              full.send(parcel(1));
+              break;
+            case 1:
+              empty.recv();
+              break;
+            case 2:
+              weft::sleep_for(1h);
+              break;
             case 3:
               for (;;) weft::yield();
             case 4: {
@@ -84,7 +90,8 @@ TEST_F(run_stress, runs_that_end_with_fibers_left_over) {
                 throw;
               }
               break;
-            default: break;
+            default:
+              break;
           }
         });
       }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Fibers by the hundred thousand, in trees of handles and of scopes, with failures and cancellations drawn at random.
-// What is accounted for: every body that was begun has ended, every closure was destroyed once, every sum is the tree's.
+// What is accounted for: every body that was begun has ended, every closure was destroyed once, every sum is the
+// tree's.
 
 #include <gtest/gtest.h>
 
@@ -128,7 +129,8 @@ struct random_failure : std::runtime_error {
   using runtime_error::runtime_error;
 };
 
-// A node has some children in a scope of its own; some nodes fail, some cancel their scope, some fibers are left to the destructor.
+// A node has some children in a scope of its own; some nodes fail, some cancel their scope, some fibers are left to the
+// destructor.
 void scope_node(std::uint64_t number, int depth) {
   const presence here;
   choices draw(number);

@@ -46,9 +46,14 @@ long use(guarded& g, std::uint64_t who, int times, bool may_yield) {
   for (int i = 0; i < times; ++i) {
     bool mine = true;
     switch (draw.below(4)) {
-      case 0: mine = g.mutex.try_lock(); break;
-      case 1: mine = g.mutex.try_lock_for(draw.up_to(30us)); break;
-      default: g.mutex.lock();
+      case 0:
+        mine = g.mutex.try_lock();
+        break;
+      case 1:
+        mine = g.mutex.try_lock_for(draw.up_to(30us));
+        break;
+      default:
+        g.mutex.lock();
     }
     if (!mine) continue;
     ++got;

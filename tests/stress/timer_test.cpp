@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Timers by the thousand: those that fire, those that are taken back, those that meet a cancellation or a wake in the very
-// moment. No test says how late a timer may be; none may be early, lost, or fire twice.
+// Timers by the thousand: those that fire, those that are taken back, those that meet a cancellation or a wake in the
+// very moment. No test says how late a timer may be; none may be early, lost, or fire twice.
 
 #include <gtest/gtest.h>
 

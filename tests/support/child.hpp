@@ -18,7 +18,7 @@ namespace weft_test {
 struct child_end {
   int exit_code = -1;  ///< -1: it did not exit
   int signal = 0;
-  std::string text;    ///< what it wrote on stdout and stderr
+  std::string text;  ///< what it wrote on stdout and stderr
 };
 
 /// Runs `body` in a child that has `patience` seconds; its result is the exit code. An exception that escapes: code 99.

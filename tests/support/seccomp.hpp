@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// System calls that fail as they do under an older kernel or a strict container, by a filter that the calling process gives
-// itself. It cannot be taken back: only in a child (child.hpp).
+// System calls that fail as they do under an older kernel or a strict container, by a filter that the calling process
+// gives itself. It cannot be taken back: only in a child (child.hpp).
 #pragma once
 
 #include <linux/filter.h>
@@ -30,9 +30,11 @@ inline bool refuse(std::initializer_list<refusal> refusals) {
   for (const refusal& r : refusals) {
     const bool any = r.argument < 0;
     program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)));
-    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(r.call), 0, static_cast<std::uint8_t>(any ? 1 : 3)));
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(r.call), 0,
+                               static_cast<std::uint8_t>(any ? 1 : 3)));
     if (!any) {
-      const auto at = offsetof(seccomp_data, args) + static_cast<std::size_t>(r.argument) * 8;  // the low half: little endian
+      const auto at =
+          offsetof(seccomp_data, args) + static_cast<std::size_t>(r.argument) * 8;  // the low half: little endian
       program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(at)));
       program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, r.value, 0, 1));
     }

@@ -3,8 +3,9 @@
 // What every stress test shares: a seed that is known when it fails, counts that fit the build, accounting that is
 // exact, and an end to a hang.
 //
-// The fixture prints the seed first, so that it is on the screen however the process ends; WEFT_STRESS_SEED replays it (the
-// choices that the program makes; those of the machine are not in it). A test that hangs is ended with a dump of all fibers.
+// The fixture prints the seed first, so that it is on the screen however the process ends; WEFT_STRESS_SEED replays it
+// (the choices that the program makes; those of the machine are not in it). A test that hangs is ended with a dump of
+// all fibers.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -78,7 +79,8 @@ class ledger {
   explicit ledger(std::size_t size) : size_(size), marks_(new std::atomic<std::uint8_t>[size]()) {}
 
   void mark(std::size_t number) {
-    if (number >= size_ || marks_[number].fetch_add(1, std::memory_order_relaxed) != 0) strange_.fetch_add(1, std::memory_order_relaxed);
+    if (number >= size_ || marks_[number].fetch_add(1, std::memory_order_relaxed) != 0)
+      strange_.fetch_add(1, std::memory_order_relaxed);
   }
   bool marked(std::size_t number) const { return marks_[number].load(std::memory_order_relaxed) != 0; }
   std::size_t strange() const { return strange_.load(std::memory_order_relaxed); }  ///< marked twice, or never issued
@@ -97,7 +99,9 @@ class ledger {
 /// A value that can only be moved and knows how many of its kind hold something.
 class parcel {
  public:
-  explicit parcel(std::size_t number) noexcept : number_(number), full_(true) { held.fetch_add(1, std::memory_order_relaxed); }
+  explicit parcel(std::size_t number) noexcept : number_(number), full_(true) {
+    held.fetch_add(1, std::memory_order_relaxed);
+  }
   parcel(parcel&& other) noexcept : number_(other.number_), full_(other.full_) { other.full_ = false; }
   parcel& operator=(parcel&& other) noexcept {
     std::swap(number_, other.number_);

@@ -2,8 +2,8 @@
 //
 // Moving a fiber to another thread as an event, for tests of what must not stick to the old one.
 //
-// All questions about the thread go through functions that are not inlined and that the optimiser cannot see through: a test
-// that is compiled with its answers cached across a wait would test the compiler.
+// All questions about the thread go through functions that are not inlined and that the optimiser cannot see through: a
+// test that is compiled with its answers cached across a wait would test the compiler.
 #pragma once
 
 #include <sched.h>
@@ -23,8 +23,9 @@ namespace weft_test {
   return tid;
 }
 
-/// Returns on another thread than it was called on. Another fiber takes the thread that the caller has left, wakes the caller, and
-/// stays there until the caller has gone on: so that is elsewhere. Should the other fiber itself have been started elsewhere, again.
+/// Returns on another thread than it was called on. Another fiber takes the thread that the caller has left, wakes the
+/// caller, and stays there until the caller has gone on: so that is elsewhere. Should the other fiber itself have been
+/// started elsewhere, again.
 inline void hop() {
   const pid_t from = this_thread();
   struct meeting {

@@ -3,9 +3,9 @@
 // "The other side is parked now" as an event, so that a test of a hand-over, of an order of waiters or of a wake needs
 // neither a sleep nor luck. The public surface cannot say it, so this looks at the scheduler's own fibers.
 //
-// A fiber shows its wait reason once its waiter is linked and its wait word is open, and it is off its stack once `on_cpu` is
-// clear; whoever sees it and then uses the object queues behind the lock that its commit hook may still hold. So what is
-// done after `until_waiting` meets it.
+// A fiber shows its wait reason once its waiter is linked and its wait word is open, and it is off its stack once
+// `on_cpu` is clear; whoever sees it and then uses the object queues behind the lock that its commit hook may still
+// hold. So what is done after `until_waiting` meets it.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Clang's thread-safety annotations, empty for other compilers. `clang++ -Wthread-safety` checks at compile time which lock
-// guards which member; g++ has no such check and must not see the attributes.
+// Clang's thread-safety annotations, empty for other compilers. `clang++ -Wthread-safety` checks at compile time which
+// lock guards which member; g++ has no such check and must not see the attributes.
 #pragma once
 
 #if defined(__clang__)

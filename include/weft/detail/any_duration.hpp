@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A parameter type for durations: takes any of std::chrono's, in nanoseconds, and what does not fit becomes the longest there is
+// A parameter type for durations: takes any of std::chrono's, in nanoseconds, and what does not fit becomes the longest
+// there is
 // (std::chrono's own conversion would overflow).
 #pragma once
 
@@ -14,7 +15,8 @@ namespace weft::inline v0::detail {
 class any_duration {
  public:
   template <class Rep, class Period>
-  constexpr any_duration(std::chrono::duration<Rep, Period> d) noexcept  // NOLINT(google-explicit-constructor): a parameter type
+  constexpr any_duration(
+      std::chrono::duration<Rep, Period> d) noexcept  // NOLINT(google-explicit-constructor): a parameter type
       : ns_(to_ns(d)) {}
 
   constexpr std::int64_t ns() const noexcept { return ns_; }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A reference to something callable without arguments or result, for library functions that call back before they return.
+// A reference to something callable without arguments or result, for library functions that call back before they
+// return.
 #pragma once
 
 #include <memory>
@@ -10,8 +11,8 @@ namespace weft::inline v0::detail {
 class callable_ref {
  public:
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, callable_ref>)
-  callable_ref(F&& f) noexcept  // NOLINT(google-explicit-constructor): a parameter type
+  requires(!std::is_same_v<std::remove_cvref_t<F>, callable_ref>) callable_ref(F&& f)
+  noexcept  // NOLINT(google-explicit-constructor): a parameter type
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
         call_([](void* object) { (*static_cast<std::remove_reference_t<F>*>(object))(); }) {}
 

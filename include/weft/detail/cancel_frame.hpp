@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One level of a fiber's private stack of scopes. What it means is in runtime/scope/cancel.hpp; only its room is needed here.
+// One level of a fiber's private stack of scopes. What it means is in runtime/scope/cancel.hpp; only its room is needed
+// here.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +16,11 @@ struct cancel_frame {
   detail::nursery* children = nullptr;  ///< of a nursery's own frame
   cancel_frame* next_active = nullptr;  ///< of a cancel_scope's list of what runs in it
   cancel_frame* prev_active = nullptr;
-  void* g = nullptr;                    ///< the fiber on whose stack it lies
-  int uncaught = 0;                     ///< exceptions in flight when it was entered
+  void* g = nullptr;  ///< the fiber on whose stack it lies
+  int uncaught = 0;   ///< exceptions in flight when it was entered
   kind what = kind::region;
-  bool sheltered = false;  ///< entered while an exception unwound through what lies outside: no cancellation comes from there
+  bool sheltered =
+      false;  ///< entered while an exception unwound through what lies outside: no cancellation comes from there
   bool cancelled = false;
   bool by_deadline = false;
 };

@@ -20,7 +20,7 @@ enum class chan_status : std::uint8_t { ok, full, empty, closed };
 namespace detail {
 
 struct element_ops {
-  std::size_t size;       ///< the stride of the ring; 0 for chan<void>
+  std::size_t size;  ///< the stride of the ring; 0 for chan<void>
   std::size_t alignment;
   void (*move)(void* to, void* from) noexcept;  ///< move-constructs; null: copy the bytes, and nothing is to destroy
   void (*destroy)(void* element) noexcept;
@@ -29,7 +29,8 @@ struct element_ops {
 template <class T>
 struct element_ops_of {
   static_assert(std::is_nothrow_move_constructible_v<T> && std::is_nothrow_destructible_v<T>,
-                "a channel moves its elements while it holds a lock: T must be nothrow move constructible and nothrow destructible");
+                "a channel moves its elements while it holds a lock: T must be nothrow move constructible and nothrow "
+                "destructible");
   static constexpr bool by_bytes = std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>;
   static void move(void* to, void* from) noexcept { ::new (to) T(std::move(*static_cast<T*>(from))); }
   static void destroy(void* element) noexcept { std::destroy_at(static_cast<T*>(element)); }
@@ -56,7 +57,8 @@ struct chan_insight {
   }
 };
 
-// A null core is the nil channel. `value` is moved from only if the send happens; `slot` is raw storage, filled if true (ok) comes back.
+// A null core is the nil channel. `value` is moved from only if the send happens; `slot` is raw storage, filled if true
+// (ok) comes back.
 WEFT_EXPORT void chan_send(chan_core* c, void* value);
 WEFT_EXPORT bool chan_receive(chan_core* c, void* slot);
 WEFT_EXPORT chan_status chan_try_send(chan_core* c, void* value) noexcept;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a fiber and its handle share: whether it has ended, how, and who waits for that. The result itself lies in a derived class.
+// What a fiber and its handle share: whether it has ended, how, and who waits for that. The result itself lies in a
+// derived class.
 #pragma once
 
 #include <atomic>
@@ -20,7 +21,9 @@ class WEFT_EXPORT completion {
   completion(const completion&) = delete;
   completion& operator=(const completion&) = delete;
 
-  void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }  // the caller has one: it cannot go to zero
+  void retain() noexcept {
+    references_.fetch_add(1, std::memory_order_relaxed);
+  }  // the caller has one: it cannot go to zero
   void release() noexcept;
 
   bool done() const noexcept { return done_.load(std::memory_order_acquire); }  // pairs with the release in `finish`
@@ -47,12 +50,12 @@ class WEFT_EXPORT completion {
   spin_lock lock_;
   std::atomic<std::uint32_t> references_{1};
   std::atomic<bool> done_{false};
-  bool cancelled_ = false;       ///< it ended by `cancelled`; written before `done_`
-  bool in_scope_ = false;        ///< a scope hears of its error too
+  bool cancelled_ = false;  ///< it ended by `cancelled`; written before `done_`
+  bool in_scope_ = false;   ///< a scope hears of its error too
   bool detached_ WEFT_GUARDED_BY(lock_) = false;
   std::atomic<bool> taken_{false};
   wait_list joiners_ WEFT_GUARDED_BY(lock_);
-  std::exception_ptr error_;     ///< written before `done_`
+  std::exception_ptr error_;  ///< written before `done_`
   void* g_ = nullptr;
   std::uint64_t id_ = 0;
 };

@@ -28,7 +28,8 @@ class WEFT_EXPORT nursery {
   nursery(bool collect, std::size_t limit, error_handler on_error);
   nursery(const nursery&) = delete;
   nursery& operator=(const nursery&) = delete;
-  /// Cancels if an exception unwinds through it; waits for the children, shielded. An error that nobody took ends the process.
+  /// Cancels if an exception unwinds through it; waits for the children, shielded. An error that nobody took ends the
+  /// process.
   ~nursery();
 
   void join();
@@ -54,8 +55,8 @@ class WEFT_EXPORT nursery {
   bool cancelled_ WEFT_GUARDED_BY(lock_) = false;
   bool error_taken_ WEFT_GUARDED_BY(lock_) = false;
   std::size_t limit_;
-  std::size_t active_ WEFT_GUARDED_BY(lock_) = 0;     ///< admitted and not yet gone
-  void* members_ WEFT_GUARDED_BY(lock_) = nullptr;    ///< Gs, linked through their siblings
+  std::size_t active_ WEFT_GUARDED_BY(lock_) = 0;   ///< admitted and not yet gone
+  void* members_ WEFT_GUARDED_BY(lock_) = nullptr;  ///< Gs, linked through their siblings
   wait_list joiners_ WEFT_GUARDED_BY(lock_);
   wait_list admissions_ WEFT_GUARDED_BY(lock_);
   std::exception_ptr first_error_ WEFT_GUARDED_BY(lock_);
@@ -63,8 +64,8 @@ class WEFT_EXPORT nursery {
   std::vector<std::exception_ptr> collected_ WEFT_GUARDED_BY(lock_);
   std::size_t error_count_ WEFT_GUARDED_BY(lock_) = 0;
   error_handler on_error_;
-  mutex handler_lock_;  ///< handlers run one at a time, and may wait
-  void* owner_ = nullptr;       ///< the fiber that opened it; null on a plain thread
+  mutex handler_lock_;     ///< handlers run one at a time, and may wait
+  void* owner_ = nullptr;  ///< the fiber that opened it; null on a plain thread
   int uncaught_ = 0;
   cancel_frame frame_;
 };

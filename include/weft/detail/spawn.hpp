@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a callable to a fiber: the closure is built right in the fiber's own room (or behind it, if it is large), so that a spawn
-// allocates nothing for small ones.
+// From a callable to a fiber: the closure is built right in the fiber's own room (or behind it, if it is large), so
+// that a spawn allocates nothing for small ones.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,8 @@
 
 namespace weft::inline v0 {
 
-/// attrs describes a fiber to be spawned. The name is copied (31 characters are kept). stack_size in bytes, 0: the runtime's.
+/// attrs describes a fiber to be spawned. The name is copied (31 characters are kept). stack_size in bytes, 0: the
+/// runtime's.
 struct attrs {
   std::string_view name{};
   std::size_t stack_size = 0;
@@ -34,10 +35,11 @@ struct seed {
   void* room;
 };
 
-/// Throws std::logic_error without a runtime, std::bad_alloc, std::system_error at a limit, std::invalid_argument for a bad size.
+/// Throws std::logic_error without a runtime, std::bad_alloc, std::system_error at a limit, std::invalid_argument for a
+/// bad size.
 WEFT_EXPORT seed prepare_fiber(std::size_t size, std::size_t alignment, const attrs* how);
-/// Hands the fiber to the scheduler. `ended` (may be null) gets one of its references taken over by the fiber; a `home` (may be null)
-/// has admitted it.
+/// Hands the fiber to the scheduler. `ended` (may be null) gets one of its references taken over by the fiber; a `home`
+/// (may be null) has admitted it.
 WEFT_EXPORT void start_fiber(seed s, void (*entry)(void*), completion* ended, nursery* home) noexcept;
 WEFT_EXPORT void drop_fiber(seed s) noexcept;
 
@@ -71,8 +73,9 @@ template <class F, class... Args>
 struct bound_call {
   std::tuple<F, Args...> all;
   decltype(auto) operator()() && {
-    return std::apply([](F&& f, Args&&... args) -> decltype(auto) { return std::invoke(std::move(f), std::move(args)...); },
-                      std::move(all));
+    return std::apply(
+        [](F&& f, Args&&... args) -> decltype(auto) { return std::invoke(std::move(f), std::move(args)...); },
+        std::move(all));
   }
 };
 

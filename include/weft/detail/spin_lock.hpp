@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lock inside weft's own objects: a word, held for tens of nanoseconds, never across malloc, mmap, clone, futex or any other
-// system call, and never while user code runs.
+// The lock inside weft's own objects: a word, held for tens of nanoseconds, never across malloc, mmap, clone, futex or
+// any other system call, and never while user code runs.
 //
-// Price: one locked instruction to lock, none to unlock (a plain release store). A waiter that loses spins 100 pauses, then
-// yields its time slice, then sleeps 50 µs at a time: with more threads than CPUs the holder may be off its CPU.
+// Price: one locked instruction to lock, none to unlock (a plain release store). A waiter that loses spins 100 pauses,
+// then yields its time slice, then sleeps 50 µs at a time: with more threads than CPUs the holder may be off its CPU.
 // Memory order: `lock` acquires what the last `unlock` released.
 #pragma once
 
@@ -31,7 +31,8 @@ class WEFT_CAPABILITY("mutex") spin_lock {
   }
   void unlock() noexcept WEFT_RELEASE() { word_.store(0, std::memory_order_release); }
 
-  /// True while somebody holds it. For fast paths that must not return while a waker is still inside (destroy after wake).
+  /// True while somebody holds it. For fast paths that must not return while a waker is still inside (destroy after
+  /// wake).
   bool is_locked() const noexcept { return word_.load(std::memory_order_acquire) != 0; }
 
  private:

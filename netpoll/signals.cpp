@@ -128,7 +128,7 @@ void sweep(std::vector<subscription>& all) {
 
 }  // namespace
 
-chan<int> signals(std::initializer_list<int> wanted) {
+recv_chan<int> signals(std::initializer_list<int> wanted) {
   check(wanted);
   chan<int> channel(room);
   registry& r = the_registry();

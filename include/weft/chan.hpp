@@ -86,7 +86,177 @@ class chan_handle {
   chan_core* core_ = nullptr;
 };
 
+/// The same, that also counts as one of the channel's senders or receivers: the last of a side to go closes it.
+template <chan_side Side>
+class chan_end {
+ public:
+  constexpr chan_end() noexcept = default;
+  /// Adopts a handle, and one count of `Side`.
+  explicit chan_end(chan_handle adopted) noexcept : handle_(std::move(adopted)) {}
+  chan_end(const chan_end& other) noexcept : handle_(other.handle_) { chan_enter(handle_.get(), Side); }
+  chan_end(chan_end&& other) noexcept = default;
+  chan_end& operator=(chan_end other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~chan_end() { chan_leave(handle_.get(), Side); }
+  chan_core* get() const noexcept { return handle_.get(); }
+
+ private:
+  chan_handle handle_;
+};
+
+/// What every kind of handle can do.
+template <class Handle>
+class chan_ref {
+ public:
+  /// How many values are buffered; 0 for a nil channel.
+  [[nodiscard]] std::size_t size() const noexcept { return chan_size(core()); }
+  [[nodiscard]] std::size_t capacity() const noexcept { return chan_capacity(core()); }
+  /// Whether it is not nil.
+  explicit operator bool() const noexcept { return core() != nullptr; }
+
+ protected:
+  chan_ref() noexcept = default;
+  explicit chan_ref(Handle handle) noexcept : handle_(std::move(handle)) {}
+
+  chan_core* core() const noexcept { return handle_.get(); }
+  Handle handle_;
+
+ private:
+  friend struct chan_insight;
+};
+
+/// The receiving side.
+template <class Base, class T>
+class receiving : public Base {
+ public:
+  /// Receives; waits while there is nothing. nullopt: closed and drained. Cancellable.
+  std::optional<T> recv() const {
+    raw_slot<T> slot;
+    if (!chan_receive(this->core(), std::addressof(slot.value))) return std::nullopt;
+    return take(slot);
+  }
+  /// Receives if that needs no waiting: ok with a value, empty, or closed (and drained).
+  try_result<T> try_recv() const noexcept {
+    raw_slot<T> slot;
+    return result(chan_try_receive(this->core(), std::addressof(slot.value)), slot);
+  }
+  /// As try_recv, with patience. Cancellable.
+  try_result<T> recv_for(any_duration patience) const {
+    raw_slot<T> slot;
+    return result(chan_receive_for(this->core(), std::addressof(slot.value), patience), slot);
+  }
+  /// Receives until the channel is closed and drained. Each step waits as `recv` does, and throws out of the loop if
+  /// cancelled.
+  recv_iterator<T> begin() const { return recv_iterator<T>(this->core()); }
+  std::default_sentinel_t end() const noexcept { return {}; }
+
+ protected:
+  using Base::Base;
+
+ private:
+  static try_result<T> result(chan_status status, raw_slot<T>& slot) noexcept {
+    if (status != chan_status::ok) return {status, std::nullopt};
+    return {status, take(slot)};
+  }
+};
+
+/// An address for the zero bytes of a signal.
+inline void* no_value() noexcept {
+  static char at;
+  return &at;
+}
+
+template <class Base>
+class receiving<Base, void> : public Base {
+ public:
+  /// Waits for a signal; false: closed and drained. Cancellable.
+  bool recv() const { return chan_receive(this->core(), no_value()); }
+  /// The same without waiting: ok, empty, or closed (and drained).
+  [[nodiscard]] chan_status try_recv() const noexcept { return chan_try_receive(this->core(), no_value()); }
+  /// As try_recv, with patience. Cancellable.
+  [[nodiscard]] chan_status recv_for(any_duration patience) const {
+    return chan_receive_for(this->core(), no_value(), patience);
+  }
+
+ protected:
+  using Base::Base;
+};
+
+/// The sending side.
+template <class Base, class T>
+class sending : public Base {
+ public:
+  /// Sends; waits while there is no room. Cancellable. Throws channel_closed if the channel is closed, also while it
+  /// waits. `value` is moved from only if the send happens.
+  void send(T&& value) const { chan_send(this->core(), std::addressof(value)); }
+  void send(const T& value) const requires std::copy_constructible<T> {
+    T copy(value);  // copied before the lock is taken: copying is user code
+    chan_send(this->core(), std::addressof(copy));
+  }
+  /// Sends if that needs no waiting: ok, full or closed.
+  [[nodiscard]] chan_status try_send(T&& value) const noexcept {
+    return chan_try_send(this->core(), std::addressof(value));
+  }
+  [[nodiscard]] chan_status try_send(const T& value) const requires std::copy_constructible<T> {
+    T copy(value);
+    return chan_try_send(this->core(), std::addressof(copy));
+  }
+  /// As try_send, with patience. Cancellable.
+  [[nodiscard]] chan_status send_for(T&& value, any_duration patience) const {
+    return chan_send_for(this->core(), std::addressof(value), patience);
+  }
+  [[nodiscard]] chan_status send_for(const T& value, any_duration patience) const requires std::copy_constructible<T> {
+    T copy(value);
+    return chan_send_for(this->core(), std::addressof(copy), patience);
+  }
+
+ protected:
+  using Base::Base;
+};
+
+template <class Base>
+class sending<Base, void> : public Base {
+ public:
+  /// Sends a signal; waits while there is no room. Cancellable. Throws channel_closed as the send of a value does.
+  void send() const { chan_send(this->core(), no_value()); }
+  /// The same without waiting: ok, full or closed.
+  [[nodiscard]] chan_status try_send() const noexcept { return chan_try_send(this->core(), no_value()); }
+  /// As try_send, with patience. Cancellable.
+  [[nodiscard]] chan_status send_for(any_duration patience) const {
+    return chan_send_for(this->core(), no_value(), patience);
+  }
+
+ protected:
+  using Base::Base;
+};
+
+/// The right to close.
+template <class Base>
+class closing : public Base {
+ public:
+  /// No more sends; receivers drain what is there. Never waits. Throws channel_closed if it is closed already, or nil.
+  void close() const { chan_close(this->core()); }
+
+ protected:
+  using Base::Base;
+};
+
+template <class N>
+constexpr std::ptrdiff_t to_capacity(N n) noexcept {
+  return std::in_range<std::ptrdiff_t>(n) ? static_cast<std::ptrdiff_t>(n) : std::ptrdiff_t{-1};
+}
+
+template <class N>
+concept capacity_type = std::integral<N> && !std::same_as<N, bool>;
+
 }  // namespace detail
+
+template <class T>
+class recv_chan;
+template <class T>
+class send_chan;
 
 /// chan is a handle to a channel of T; copies are the same channel. All operations are const and may be called by any
 /// fiber or thread.
@@ -104,7 +274,9 @@ class chan_handle {
 /// s.join();
 /// ```
 template <class T>
-class chan {
+class chan : public detail::closing<detail::sending<detail::receiving<detail::chan_ref<detail::chan_handle>, T>, T>> {
+  using base = detail::closing<detail::sending<detail::receiving<detail::chan_ref<detail::chan_handle>, T>, T>>;
+
  public:
   using value_type = T;
 
@@ -112,121 +284,104 @@ class chan {
   chan() : chan(std::ptrdiff_t{0}) {}
   /// A channel with room for `capacity` values; 0 is unbuffered. A negative or absurd capacity throws
   /// std::length_error.
-  template <std::integral N>
-  requires(!std::same_as<N, bool>) explicit chan(N capacity)
-      : handle_(detail::chan_make(detail::element_ops_of<T>::value, to_capacity(capacity))) {}
+  template <detail::capacity_type N>
+  explicit chan(N capacity)
+      : base(detail::chan_handle(detail::chan_make(detail::element_ops_of<T>::value, detail::to_capacity(capacity)))) {}
   /// The nil channel.
   explicit chan(std::nullptr_t) noexcept {}
 
-  /// Sends; waits while there is no room. Cancellable. Throws channel_closed if the channel is closed, also while it
-  /// waits. `value` is moved from only if the send happens.
-  void send(T&& value) const { detail::chan_send(handle_.get(), std::addressof(value)); }
-  void send(const T& value) const requires std::copy_constructible<T> {
-    T copy(value);  // copied before the lock is taken: copying is user code
-    detail::chan_send(handle_.get(), std::addressof(copy));
-  }
-  /// Receives; waits while there is nothing. nullopt: closed and drained. Cancellable.
-  std::optional<T> recv() const {
-    detail::raw_slot<T> slot;
-    if (!detail::chan_receive(handle_.get(), std::addressof(slot.value))) return std::nullopt;
-    return detail::take(slot);
-  }
-  /// Sends if that needs no waiting: ok, full or closed.
-  [[nodiscard]] chan_status try_send(T&& value) const noexcept {
-    return detail::chan_try_send(handle_.get(), std::addressof(value));
-  }
-  [[nodiscard]] chan_status try_send(const T& value) const requires std::copy_constructible<T> {
-    T copy(value);
-    return detail::chan_try_send(handle_.get(), std::addressof(copy));
-  }
-  /// Receives if that needs no waiting: ok with a value, empty, or closed (and drained).
-  try_result<T> try_recv() const noexcept {
-    detail::raw_slot<T> slot;
-    return result(detail::chan_try_receive(handle_.get(), std::addressof(slot.value)), slot);
-  }
-  /// As try_send and try_recv, with patience. Cancellable.
-  [[nodiscard]] chan_status send_for(T&& value, detail::any_duration patience) const {
-    return detail::chan_send_for(handle_.get(), std::addressof(value), patience);
-  }
-  [[nodiscard]] chan_status send_for(const T& value,
-                                     detail::any_duration patience) const requires std::copy_constructible<T> {
-    T copy(value);
-    return detail::chan_send_for(handle_.get(), std::addressof(copy), patience);
-  }
-  try_result<T> recv_for(detail::any_duration patience) const {
-    detail::raw_slot<T> slot;
-    return result(detail::chan_receive_for(handle_.get(), std::addressof(slot.value), patience), slot);
-  }
-  /// No more sends; receivers drain what is there. Never waits. Throws channel_closed if it is closed already, or nil.
-  void close() const { detail::chan_close(handle_.get()); }
-
-  /// How many values are buffered; 0 for a nil channel.
-  [[nodiscard]] std::size_t size() const noexcept { return detail::chan_size(handle_.get()); }
-  [[nodiscard]] std::size_t capacity() const noexcept { return detail::chan_capacity(handle_.get()); }
-
-  /// Receives until the channel is closed and drained. Each step waits as `recv` does, and throws out of the loop if
-  /// cancelled.
-  detail::recv_iterator<T> begin() const { return detail::recv_iterator<T>(handle_.get()); }
-  std::default_sentinel_t end() const noexcept { return {}; }
-
-  explicit operator bool() const noexcept { return handle_.get() != nullptr; }
-  friend bool operator==(const chan& a, const chan& b) noexcept { return a.handle_.get() == b.handle_.get(); }
-  friend bool operator==(const chan& a, std::nullptr_t) noexcept { return a.handle_.get() == nullptr; }
+  friend bool operator==(const chan& a, const chan& b) noexcept { return a.core() == b.core(); }
+  friend bool operator==(const chan& a, std::nullptr_t) noexcept { return a.core() == nullptr; }
 
  private:
-  template <class N>
-  static std::ptrdiff_t to_capacity(N n) noexcept {
-    return std::in_range<std::ptrdiff_t>(n) ? static_cast<std::ptrdiff_t>(n) : std::ptrdiff_t{-1};
-  }
-  static try_result<T> result(chan_status status, detail::raw_slot<T>& slot) noexcept {
-    if (status != chan_status::ok) return {status, std::nullopt};
-    return {status, detail::take(slot)};
-  }
-
-  friend struct detail::chan_insight;
-  detail::chan_handle handle_;
+  friend class recv_chan<T>;
+  friend class send_chan<T>;
 };
 
-/// chan<void> carries signals without a value.
-template <>
-class chan<void> {
+/// recv_chan is the receiving side of a channel: a view, made from a chan<T> by itself. Without one it is nil.
+template <class T>
+class recv_chan : public detail::receiving<detail::chan_ref<detail::chan_handle>, T> {
+  using base = detail::receiving<detail::chan_ref<detail::chan_handle>, T>;
+
  public:
-  using value_type = void;
+  using value_type = T;
 
-  chan() : chan(std::ptrdiff_t{0}) {}
-  template <std::integral N>
-  requires(!std::same_as<N, bool>) explicit chan(N capacity)
-      : handle_(detail::chan_make(detail::element_ops_of<void>::value, std::in_range<std::ptrdiff_t>(capacity)
-                                                                           ? static_cast<std::ptrdiff_t>(capacity)
-                                                                           : -1)) {}
-  explicit chan(std::nullptr_t) noexcept {}
+  recv_chan() noexcept = default;
+  explicit recv_chan(std::nullptr_t) noexcept {}
+  recv_chan(const chan<T>& whole) noexcept : base(whole.handle_) {}  // NOLINT(google-explicit-constructor): a view
+  recv_chan(chan<T>&& whole) noexcept : base(std::move(whole.handle_)) {}  // NOLINT(google-explicit-constructor)
 
-  void send() const { detail::chan_send(handle_.get(), nothing()); }
-  /// False: closed and drained.
-  bool recv() const { return detail::chan_receive(handle_.get(), nothing()); }
-  [[nodiscard]] chan_status try_send() const noexcept { return detail::chan_try_send(handle_.get(), nothing()); }
-  [[nodiscard]] chan_status try_recv() const noexcept { return detail::chan_try_receive(handle_.get(), nothing()); }
-  [[nodiscard]] chan_status send_for(detail::any_duration patience) const {
-    return detail::chan_send_for(handle_.get(), nothing(), patience);
-  }
-  [[nodiscard]] chan_status recv_for(detail::any_duration patience) const {
-    return detail::chan_receive_for(handle_.get(), nothing(), patience);
-  }
-  void close() const { detail::chan_close(handle_.get()); }
-  [[nodiscard]] std::size_t size() const noexcept { return detail::chan_size(handle_.get()); }
-  [[nodiscard]] std::size_t capacity() const noexcept { return detail::chan_capacity(handle_.get()); }
-  explicit operator bool() const noexcept { return handle_.get() != nullptr; }
-  friend bool operator==(const chan& a, const chan& b) noexcept { return a.handle_.get() == b.handle_.get(); }
-  friend bool operator==(const chan& a, std::nullptr_t) noexcept { return a.handle_.get() == nullptr; }
-
- private:
-  /// An address for the zero bytes of a signal.
-  static void* nothing() noexcept {
-    static char at;
-    return &at;
-  }
-
-  detail::chan_handle handle_;
+  friend bool operator==(const recv_chan& a, const recv_chan& b) noexcept { return a.core() == b.core(); }
+  friend bool operator==(const recv_chan& a, std::nullptr_t) noexcept { return a.core() == nullptr; }
 };
+
+/// send_chan is the sending side of a channel, which may also close it: a view, made from a chan<T> by itself. Without
+/// one it is nil.
+template <class T>
+class send_chan : public detail::closing<detail::sending<detail::chan_ref<detail::chan_handle>, T>> {
+  using base = detail::closing<detail::sending<detail::chan_ref<detail::chan_handle>, T>>;
+
+ public:
+  using value_type = T;
+
+  send_chan() noexcept = default;
+  explicit send_chan(std::nullptr_t) noexcept {}
+  send_chan(const chan<T>& whole) noexcept : base(whole.handle_) {}  // NOLINT(google-explicit-constructor): a view
+  send_chan(chan<T>&& whole) noexcept : base(std::move(whole.handle_)) {}  // NOLINT(google-explicit-constructor)
+
+  friend bool operator==(const send_chan& a, const send_chan& b) noexcept { return a.core() == b.core(); }
+  friend bool operator==(const send_chan& a, std::nullptr_t) noexcept { return a.core() == nullptr; }
+};
+
+/// sender is an end of a channel that `channel<T>()` made: when the last sender is gone, the channel is closed and its
+/// receivers drain it. Copies count; one that is empty (moved from, or default constructed) is a nil channel.
+template <class T>
+class sender : public detail::sending<detail::chan_ref<detail::chan_end<detail::chan_side::send>>, T> {
+  using counted_end = detail::chan_end<detail::chan_side::send>;
+  using base = detail::sending<detail::chan_ref<counted_end>, T>;
+
+ public:
+  using value_type = T;
+
+  sender() noexcept = default;
+  /// Adopts an end that was counted.
+  explicit sender(counted_end counted) noexcept : base(std::move(counted)) {}
+
+  friend bool operator==(const sender& a, const sender& b) noexcept { return a.core() == b.core(); }
+  friend bool operator==(const sender& a, std::nullptr_t) noexcept { return a.core() == nullptr; }
+};
+
+/// receiver is the other end: once the last receiver is gone, `send` throws channel_closed, also where it waits.
+template <class T>
+class receiver : public detail::receiving<detail::chan_ref<detail::chan_end<detail::chan_side::receive>>, T> {
+  using counted_end = detail::chan_end<detail::chan_side::receive>;
+  using base = detail::receiving<detail::chan_ref<counted_end>, T>;
+
+ public:
+  using value_type = T;
+
+  receiver() noexcept = default;
+  /// Adopts an end that was counted.
+  explicit receiver(counted_end counted) noexcept : base(std::move(counted)) {}
+
+  friend bool operator==(const receiver& a, const receiver& b) noexcept { return a.core() == b.core(); }
+  friend bool operator==(const receiver& a, std::nullptr_t) noexcept { return a.core() == nullptr; }
+};
+
+/// channel makes a channel whose ends close it by ownership; throws as the constructor of chan does.
+///
+/// ```cpp
+/// auto [tx, rx] = weft::channel<int>(16);
+/// s.go([tx = std::move(tx)] { for (int i = 0; i < 100; ++i) tx.send(i); });  // the end of the closure closes
+/// for (int v : rx) use(v);
+/// ```
+template <class T, detail::capacity_type N = std::ptrdiff_t>
+[[nodiscard]] std::pair<sender<T>, receiver<T>> channel(N capacity = 0) {
+  detail::chan_handle made(detail::chan_make(detail::element_ops_of<T>::value, detail::to_capacity(capacity)));
+  detail::chan_enter(made.get(), detail::chan_side::send);
+  detail::chan_enter(made.get(), detail::chan_side::receive);
+  sender<T> tx{detail::chan_end<detail::chan_side::send>(made)};
+  return {std::move(tx), receiver<T>(detail::chan_end<detail::chan_side::receive>(std::move(made)))};
+}
 
 }  // namespace weft::inline v0

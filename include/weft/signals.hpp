@@ -22,6 +22,6 @@ namespace weft::inline v0 {
 /// weft::signals({SIGINT, SIGTERM}).recv();
 /// listener.close();
 /// ```
-WEFT_EXPORT chan<int> signals(std::initializer_list<int> wanted);
+WEFT_EXPORT recv_chan<int> signals(std::initializer_list<int> wanted);
 
 }  // namespace weft::inline v0

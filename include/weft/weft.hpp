@@ -8,5 +8,6 @@
 #include <weft/options.hpp>
 #include <weft/runtime.hpp>
 #include <weft/scope.hpp>
+#include <weft/signals.hpp>
 #include <weft/sync.hpp>
 #include <weft/time.hpp>

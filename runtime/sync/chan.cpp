@@ -25,6 +25,8 @@ class chan_core : public basic_chan<env> {
  public:
   using basic_chan::basic_chan;
   std::atomic<std::size_t> handles{1};
+  // Of channel<T>(); an end that is counted has a handle too.
+  std::atomic<std::uint32_t> ends[2]{};
 };
 
 chan_core* chan_make(const element_ops& ops, std::ptrdiff_t capacity) {
@@ -51,6 +53,15 @@ void chan_release(chan_core* c) noexcept {
   c->destroy_rest();
   c->~chan_core();
   std::free(c);
+}
+
+void chan_enter(chan_core* c, chan_side side) noexcept {
+  if (c != nullptr) c->ends[static_cast<unsigned>(side)].fetch_add(1, std::memory_order_relaxed);  // as chan_retain
+}
+
+void chan_leave(chan_core* c, chan_side side) noexcept {
+  // What this end did happens before what those hear who see the channel closed: close() takes the lock.
+  if (c != nullptr && c->ends[static_cast<unsigned>(side)].fetch_sub(1, std::memory_order_acq_rel) == 1) c->close();
 }
 
 bool chan_is_sole(const chan_core* c) noexcept { return c->handles.load(std::memory_order_acquire) == 1; }

@@ -53,9 +53,14 @@ WEFT_EXPORT bool chan_is_sole(const chan_core* c) noexcept;
 struct chan_insight {
   template <class Chan>
   static chan_core* core(const Chan& c) noexcept {
-    return c.handle_.get();
+    return c.core();
   }
 };
+
+/// The ends of a channel that are counted, so that the last of a side closes it. A null core has none.
+enum class chan_side : std::uint8_t { send, receive };
+WEFT_EXPORT void chan_enter(chan_core* c, chan_side side) noexcept;
+WEFT_EXPORT void chan_leave(chan_core* c, chan_side side) noexcept;
 
 // A null core is the nil channel. `value` is moved from only if the send happens; `slot` is raw storage, filled if true
 // (ok) comes back.

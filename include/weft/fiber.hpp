@@ -14,6 +14,16 @@ namespace weft::inline v0 {
 
 class scope;
 
+namespace detail {
+/// How the library looks behind a handle.
+struct fiber_insight {
+  template <class Fiber>
+  static completion* state(const Fiber& f) noexcept {
+    return f.state_;
+  }
+};
+}  // namespace detail
+
 /// fiber is the handle of a spawned fiber; move-only. Its destructor cancels the fiber and waits for its end, as
 /// std::jthread does.
 ///
@@ -77,6 +87,7 @@ class fiber {
 
  private:
   friend class scope;
+  friend struct detail::fiber_insight;
   template <class F, class... Args>
   friend auto spawn(F&& f, Args&&... args) -> fiber<detail::call_result<F, Args...>>;
   template <class F, class... Args>

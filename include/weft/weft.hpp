@@ -8,6 +8,7 @@
 #include <weft/options.hpp>
 #include <weft/runtime.hpp>
 #include <weft/scope.hpp>
+#include <weft/select.hpp>
 #include <weft/signals.hpp>
 #include <weft/sync.hpp>
 #include <weft/time.hpp>

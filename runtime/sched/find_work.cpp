@@ -16,6 +16,7 @@
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/machine.hpp"
 #include "runtime/sched/park.hpp"
+#include "runtime/sched/random.hpp"
 #include "runtime/sched/run_fiber.hpp"
 
 namespace weft::inline v0::rt {
@@ -32,15 +33,6 @@ constexpr nanoseconds_t timer_wakes_apart = 40'000;
 constexpr std::uint32_t few_timers = 16;
 /// When somebody last got up for timers. A hint: whoever reads an old value only gets somebody up too early.
 constinit std::atomic<nanoseconds_t> last_timer_wake{0};
-
-std::uint64_t next_random(M* m) noexcept {  // xorshift64*
-  std::uint64_t x = m->random;
-  x ^= x >> 12;
-  x ^= x << 25;
-  x ^= x >> 27;
-  m->random = x;
-  return x * 0x2545f4914f6cdd1du;
-}
 
 nanoseconds_t read_clock(P* p) noexcept {
   p->now = steady_now();
@@ -151,7 +143,7 @@ G* steal(M* m) noexcept {
   }
   for (int round = 0; round < steal_rounds; ++round) {
     const bool last = round == steal_rounds - 1;
-    const auto start = static_cast<int>(next_random(m) % static_cast<unsigned>(known));
+    const auto start = static_cast<int>(next_random(m->random) % static_cast<unsigned>(known));
     for (int i = 0; i < known; ++i) {
       P* victim = sched.all_ps[(start + i) % known].load(std::memory_order_acquire);
       if (victim == p) continue;

@@ -5,6 +5,8 @@
 #include <weft/detail/completion.hpp>
 
 #include "runtime/sched/g.hpp"
+#include "runtime/wait/env.hpp"
+#include "runtime/wait/select.hpp"
 
 namespace weft::inline v0::detail {
 
@@ -16,6 +18,7 @@ struct completion_access {
   }
   /// The end of the fiber, in the fiber. Gives up the fiber's reference.
   static void finish(completion& c, std::exception_ptr error, bool was_cancelled) noexcept;
+  static const rt::select_ops<rt::env> end_case;
   static bool taken(const completion& c) noexcept { return c.taken_.load(std::memory_order_acquire); }
 };
 

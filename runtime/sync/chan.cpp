@@ -121,6 +121,14 @@ chan_status chan_receive_for(chan_core* c, void* slot, any_duration patience) {
   return status_of(c->receive(slot, {wait_reason::chan_receive, true, deadline}), chan_status::empty);
 }
 
+select_entry chan_send_case(chan_core* c, void* value) noexcept {
+  return {c != nullptr ? &chan_core::send_case : nullptr, static_cast<basic_chan<env>*>(c), value};
+}
+
+select_entry chan_receive_case(chan_core* c, void* slot) noexcept {
+  return {c != nullptr ? &chan_core::receive_case : nullptr, static_cast<basic_chan<env>*>(c), slot};
+}
+
 void chan_close(chan_core* c) {
   if (c == nullptr) throw channel_closed("close of nil channel");
   if (!c->close()) throw channel_closed("close of closed channel");

@@ -11,16 +11,22 @@
 //  4. Under the lock elements are only move-constructed into raw storage and the emptied shells destroyed; no other user code runs.
 //  5. A waker's last access to the channel is the release of the lock.
 //
+// Looks without the lock (`may_send`, `may_receive`): false means that at some moment of the call there was nothing to do. They read
+// one of `count` and the head of a list, and then `closed`: as a channel is never opened again, it was open at the first read too
+// (hence its acquire). All three are written under the lock, by relaxed atomic stores, which cost what plain ones do.
+//
 // `Env` as in runtime/wait/waiter.hpp. Locked instructions: an operation that need not wait takes the lock, 1; one that
 // meets a waiter also claims, 1, and wakes, 1. The unlock is a plain store.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 #include <weft/detail/chan_core.hpp>
 
+#include "runtime/wait/select.hpp"
 #include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0::rt {
@@ -29,6 +35,7 @@ template <class Env>
 class basic_chan {
  public:
   using node = waiter<Env>;
+  using step = select_step<Env>;
 
   basic_chan(const detail::element_ops& ops, std::size_t capacity, void* slots) noexcept
       : ops_(ops), capacity_(capacity), slots_(static_cast<std::byte*>(slots)) {}
@@ -42,7 +49,10 @@ class basic_chan {
       lock_.unlock();
       return wait_outcome::closed;
     }
-    if (send_now(value)) return wait_outcome::ok;
+    if (const step did = send_now(value); did.done) {
+      finish(did);
+      return wait_outcome::ok;
+    }
     node w;
     w.slot = value;
     return wait_in_queue<Env>(lock_, senders_, w, how);
@@ -51,7 +61,10 @@ class basic_chan {
   /// Moves a value into raw storage `slot`. `closed`: drained, nothing was constructed.
   wait_outcome receive(void* slot, const wait_request& how) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     lock_.lock();
-    if (receive_now(slot)) return wait_outcome::ok;
+    if (const step did = receive_now(slot); did.done) {
+      finish(did);
+      return wait_outcome::ok;
+    }
     if (closed_) {
       lock_.unlock();
       return wait_outcome::closed;
@@ -62,21 +75,24 @@ class basic_chan {
   }
 
   chan_status try_send(void* value) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    if (!may_send()) return chan_status::full;
     lock_.lock();
     if (closed_) {
       lock_.unlock();
       return chan_status::closed;
     }
-    if (send_now(value)) return chan_status::ok;
-    lock_.unlock();
-    return chan_status::full;
+    const step did = send_now(value);
+    finish(did);
+    return did.done ? chan_status::ok : chan_status::full;
   }
 
   chan_status try_receive(void* slot) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    if (!may_receive()) return chan_status::empty;
     lock_.lock();
-    if (receive_now(slot)) return chan_status::ok;
+    const step did = receive_now(slot);
     const bool closed = closed_;
-    lock_.unlock();
+    finish(did);
+    if (did.done) return chan_status::ok;
     return closed ? chan_status::closed : chan_status::empty;
   }
 
@@ -89,7 +105,7 @@ class basic_chan {
         lock_.unlock();
         return false;
       }
-      closed_ = true;
+      publish(closed_, true);
       for (detail::wait_list* side : {&receivers_, &senders_}) {
         wait_queue<Env> queue(*side);
         while (node* w = queue.pop_claimed()) {
@@ -107,7 +123,7 @@ class basic_chan {
   /// user code.
   void destroy_rest() noexcept {
     if (ops_.destroy == nullptr) return;
-    for (; count_ > 0; --count_) {
+    for (; count_ > 0; publish(count_, count_ - 1)) {
       ops_.destroy(slot(head_));
       head_ = head_ + 1 == capacity_ ? 0 : head_ + 1;
     }
@@ -122,6 +138,25 @@ class basic_chan {
   std::size_t capacity() const noexcept { return capacity_; }
 
  private:
+  template <class T>
+  static void publish(T& to, T value) noexcept {
+    std::atomic_ref<T>(to).store(value, std::memory_order_relaxed);
+  }
+  template <class T>
+  static T look(const T& at, std::memory_order order) noexcept {
+    return std::atomic_ref<T>(const_cast<T&>(at)).load(order);
+  }
+  bool may_receive() const noexcept {
+    const bool empty = capacity_ != 0 ? look(count_, std::memory_order_acquire) == 0
+                                      : look(senders_.head, std::memory_order_acquire) == nullptr;
+    return !empty || look(closed_, std::memory_order_relaxed);
+  }
+  bool may_send() const noexcept {
+    const bool full = capacity_ != 0 ? look(count_, std::memory_order_acquire) == capacity_
+                                     : look(receivers_.head, std::memory_order_acquire) == nullptr;
+    return !full || look(closed_, std::memory_order_relaxed);
+  }
+
   void relocate(void* to, void* from) noexcept {
     if (ops_.move == nullptr) {
       std::memcpy(to, from, ops_.size);
@@ -141,56 +176,71 @@ class basic_chan {
   void pop_ring(void* to) noexcept {
     relocate(to, slot(head_));
     head_ = head_ + 1 == capacity_ ? 0 : head_ + 1;
-    --count_;
+    publish(count_, count_ - 1);
   }
   void push_ring(void* from) noexcept {
     const std::size_t at = head_ + count_;
     move(slot(at >= capacity_ ? at - capacity_ : at), from);
-    ++count_;
+    publish(count_, count_ + 1);
   }
 
-  // Under the lock. True: done, and the lock is free.
-  bool send_now(void* value) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
-    if (node* w = wait_queue<Env>(receivers_).pop_claimed()) {
+  // Under the lock: does its part, if there is something to do. Whom it wakes is to be woken once the lock is free.
+  step send_now(void* value) noexcept {
+    if (node* const w = wait_queue<Env>(receivers_).pop_claimed()) {
       move(w->slot, value);
-      w->result = wait_result::ok;
-      auto* const g = static_cast<typename Env::fiber*>(w->g);
-      lock_.unlock();
-      Env::wake(g);
-      return true;
+      return served(w);
     }
-    if (count_ == capacity_) return false;
+    if (count_ == capacity_) return {};
     push_ring(value);
-    lock_.unlock();
-    return true;
+    return {true, wait_result::ok, nullptr};
   }
 
-  bool receive_now(void* to) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  step receive_now(void* to) noexcept {
     if (count_ > 0) {
       node* const w = wait_queue<Env>(senders_).pop_claimed();
       pop_ring(to);
-      if (w == nullptr) {
-        lock_.unlock();
-        return true;
-      }
+      if (w == nullptr) return {true, wait_result::ok, nullptr};
       push_ring(w->slot);
-      finish_sender(w);
-      return true;
+      return served(w);
     }
     node* const w = wait_queue<Env>(senders_).pop_claimed();
-    if (w == nullptr) return false;
+    if (w == nullptr) return {};
     move(to, w->slot);
-    finish_sender(w);
-    return true;
+    return served(w);
   }
 
-  void finish_sender(node* w) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  static step served(node* w) noexcept {
     w->result = wait_result::ok;
-    auto* const g = static_cast<typename Env::fiber*>(w->g);
-    lock_.unlock();
-    Env::wake(g);
+    return {true, wait_result::ok, w->g};
   }
 
+  // The frame of whoever was served may be gone once the lock is free.
+  void finish(const step& did) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.unlock();
+    if (did.woken != nullptr) Env::wake(did.woken);
+  }
+
+  // The sides of the channel as cases of a select.
+  static basic_chan& self(void* c) noexcept { return *static_cast<basic_chan*>(c); }
+  static bool may_send_to(void* c) noexcept { return self(c).may_send(); }
+  static bool may_receive_from(void* c) noexcept { return self(c).may_receive(); }
+  static select_place<Env> place_of_senders(void* c) noexcept { return {&self(c).lock_, &self(c).senders_}; }
+  static select_place<Env> place_of_receivers(void* c) noexcept { return {&self(c).lock_, &self(c).receivers_}; }
+  static step attempt_send(void* c, void* value) noexcept {
+    if (self(c).closed_) return {true, wait_result::closed, nullptr};
+    return self(c).send_now(value);
+  }
+  static step attempt_receive(void* c, void* slot) noexcept {
+    const step did = self(c).receive_now(slot);
+    if (!did.done && self(c).closed_) return {true, wait_result::closed, nullptr};
+    return did;
+  }
+
+ public:
+  static constexpr select_ops<Env> send_case{may_send_to, place_of_senders, attempt_send};
+  static constexpr select_ops<Env> receive_case{may_receive_from, place_of_receivers, attempt_receive};
+
+ private:
   typename Env::lock lock_;
   bool closed_ = false;
   const detail::element_ops& ops_;

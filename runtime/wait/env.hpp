@@ -10,6 +10,7 @@
 #include "runtime/base/atomics.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/membarrier.hpp"
+#include "runtime/sched/random.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/scope/cancel_state.hpp"
 #include "runtime/wait/timer.hpp"
@@ -31,6 +32,7 @@ struct env {
   static void order_arm_before_look() noexcept { rt::order_arm_before_look(); }
   static void park(wait_reason why, commit_fn commit, void* arg) noexcept { rt::park(why, commit, arg); }
   static void wake(G* g) noexcept { rt::wake(g); }
+  static std::uint32_t random(std::uint32_t n) noexcept { return random_below(n); }
   static void wake_all(g_list list) noexcept { rt::wake_all(list); }
 
   /// Ends the wait at a time. `start` under the object's lock, or none; `stop` with no lock.

@@ -18,6 +18,7 @@
 // in tests/model. `Env::var<T>` is plain T there and a race-checked variable here.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -78,7 +79,7 @@ class wait_queue {
     if (w->prev != nullptr)
       w->prev->next = w;
     else
-      list_.head = w;
+      set_head(w);
     list_.tail = w;
     w->linked = true;
   }
@@ -90,7 +91,7 @@ class wait_queue {
       w->next->prev = w;
     else
       list_.tail = w;
-    list_.head = w;
+    set_head(w);
     w->linked = true;
   }
 
@@ -98,7 +99,7 @@ class wait_queue {
     if (w->prev != nullptr)
       w->prev->next = w->next;
     else
-      list_.head = w->next;
+      set_head(w->next);
     if (w->next != nullptr)
       w->next->prev = w->prev;
     else
@@ -123,6 +124,9 @@ class wait_queue {
   }
 
  private:
+  // Whether anybody waits is also looked at without the lock (by channels), so the store is an atomic one, at no price.
+  void set_head(node* w) noexcept { std::atomic_ref<void*>(list_.head).store(w, std::memory_order_relaxed); }
+
   detail::wait_list& list_;
 };
 

@@ -4,11 +4,9 @@
 // Whatever the schedule: a value is in one place at a time, none is lost, doubled or overtaken; a sender whose value
 // was taken hears `ok`, any other still has it; nothing lands in the slot of a wait that ended otherwise; nobody sleeps
 // for ever.
-#include "tests/model/wait_env.hpp"
-
 #include <gtest/gtest.h>
 
-#include "runtime/sync/chan_core.hpp"
+#include "tests/model/chan_book.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -17,22 +15,17 @@ struct moves_before_it_claims : model::faithful {};
 struct claims_without_asking : model::faithful {};
 
 template <>
-bool basic_chan<model::env<moves_before_it_claims>>::send_now(void* value) noexcept {
+select_step<model::env<moves_before_it_claims>> basic_chan<model::env<moves_before_it_claims>>::send_now(
+    void* value) noexcept {
   wait_queue<model::env<moves_before_it_claims>> queue(receivers_);
   while (node* const w = queue.front()) {
     queue.remove(w);
     move(w->slot, value);
-    if (!w->claim()) continue;
-    w->result = wait_result::ok;
-    model::env<moves_before_it_claims>::fiber* const g = w->g;
-    lock_.unlock();
-    model::env<moves_before_it_claims>::wake(g);
-    return true;
+    if (w->claim()) return served(w);
   }
-  if (count_ == capacity_) return false;
+  if (count_ == capacity_) return {};
   push_ring(value);
-  lock_.unlock();
-  return true;
+  return {true, wait_result::ok, nullptr};
 }
 
 template <>
@@ -48,93 +41,10 @@ namespace {
 
 using mc::finds;
 using mc::holds;
+using model::book;
 using model::env;
 using weft::chan_status;
 using weft::rt::wait_outcome;
-
-// What a channel moves about: a slot that holds a value, or nothing (0).
-struct cell {
-  cell() = default;
-  explicit cell(int v) : value(v) {}
-  model::frame_var<int> value{0};
-};
-
-void move_cell(void* to, void* from) noexcept {
-  cell& target = *static_cast<cell*>(to);
-  cell& source = *static_cast<cell*>(from);
-  mc::check(target.value == 0, "a value goes to where there is none");
-  mc::check(source.value != 0, "a value comes from where there is one");
-  target.value = int{source.value};
-  source.value = 0;
-}
-void destroy_cell(void* at) noexcept {
-  mc::check(static_cast<cell*>(at)->value == 0, "what is destroyed was moved from");
-}
-
-constexpr weft::detail::element_ops ops{sizeof(cell), alignof(cell), move_cell, destroy_cell};
-
-constexpr unsigned most = 4;  // senders, values, receives
-
-// One channel, and what came of each send and each receive.
-template <class Env>
-struct book {
-  explicit book(std::size_t capacity) : channel(ops, capacity, ring) {}
-
-  static weft::rt::wait_request how(bool cancellable, bool timed) {
-    return {weft::rt::wait_reason::chan_send, cancellable, timed ? Env::a_deadline : weft::rt::never};
-  }
-
-  [[gnu::noinline]] wait_outcome send(int v, bool cancellable = false, bool timed = false) {
-    cell value(v);
-    const wait_outcome outcome = channel.send(&value, how(cancellable, timed));
-    mc::check((value.value == 0) == (outcome == wait_outcome::ok), "a value is gone if, and only if, it was sent");
-    if (outcome == wait_outcome::ok) sent[sent_count++] = v;
-    return outcome;
-  }
-  [[gnu::noinline]] wait_outcome receive(bool cancellable = false, bool timed = false) {
-    cell slot;
-    const wait_outcome outcome = channel.receive(&slot, how(cancellable, timed));
-    mc::check((slot.value != 0) == (outcome == wait_outcome::ok), "a value is there if, and only if, it was received");
-    if (outcome == wait_outcome::ok) took(slot);
-    return outcome;
-  }
-  [[gnu::noinline]] chan_status try_send(int v) {
-    cell value(v);
-    const chan_status status = channel.try_send(&value);
-    mc::check((value.value == 0) == (status == chan_status::ok), "a value is gone if, and only if, it was sent");
-    if (status == chan_status::ok) sent[sent_count++] = v;
-    return status;
-  }
-  [[gnu::noinline]] chan_status try_receive() {
-    cell slot;
-    const chan_status status = channel.try_receive(&slot);
-    mc::check((slot.value != 0) == (status == chan_status::ok), "a value is there if, and only if, it was received");
-    if (status == chan_status::ok) took(slot);
-    return status;
-  }
-  void took(cell& slot) {
-    received[received_count++] = slot.value;
-    slot.value = 0;
-  }
-
-  // After all have ended: what is left in the ring, and whether it all adds up.
-  void balance() {
-    while (try_receive() == chan_status::ok) {
-    }
-    mc::check(sent_count == received_count, "as many values are received as were sent");
-    for (unsigned i = 0; i < sent_count; ++i) {
-      int times = 0;
-      for (unsigned k = 0; k < received_count; ++k) times += received[k] == sent[i] ? 1 : 0;
-      mc::check(times == 1, "each value that was sent is received once");
-    }
-    mc::check(channel.size() == 0, "the ring is empty");
-  }
-
-  cell ring[2];
-  weft::rt::basic_chan<Env> channel;
-  int sent[most] = {}, received[most] = {};  // not the channel's: written by one model thread at a time, without a step
-  unsigned sent_count = 0, received_count = 0;
-};
 
 // A sender and a receiver, both cancelled at some time: either the value has gone over for both of them, or for none.
 template <class Env>

@@ -135,6 +135,7 @@ struct env {
     here->mine().hook_arg = arg;
     here->leave();
   }
+  static std::uint32_t random(std::uint32_t n) { return static_cast<std::uint32_t>(mc::any_of(n)); }
   static void wake(fiber* g) {
     if constexpr (Rules::waits_until_off_cpu) {
       while (g->on_cpu.load(order::acquire)) atomics::pause();

@@ -11,6 +11,7 @@
 
 #include <weft/detail/any_duration.hpp>
 #include <weft/detail/export.hpp>
+#include <weft/detail/select_entry.hpp>
 
 namespace weft::inline v0 {
 
@@ -70,6 +71,9 @@ WEFT_EXPORT chan_status chan_try_send(chan_core* c, void* value) noexcept;
 WEFT_EXPORT chan_status chan_try_receive(chan_core* c, void* slot) noexcept;
 WEFT_EXPORT chan_status chan_send_for(chan_core* c, void* value, any_duration patience);
 WEFT_EXPORT chan_status chan_receive_for(chan_core* c, void* slot, any_duration patience);
+/// As cases of a select; nil is never ready.
+WEFT_EXPORT select_entry chan_send_case(chan_core* c, void* value) noexcept;
+WEFT_EXPORT select_entry chan_receive_case(chan_core* c, void* slot) noexcept;
 WEFT_EXPORT void chan_close(chan_core* c);
 WEFT_EXPORT std::size_t chan_size(const chan_core* c) noexcept;
 WEFT_EXPORT std::size_t chan_capacity(const chan_core* c) noexcept;

@@ -10,6 +10,7 @@
 
 #include <weft/detail/any_duration.hpp>
 #include <weft/detail/export.hpp>
+#include <weft/detail/select_entry.hpp>
 #include <weft/detail/spin_lock.hpp>
 #include <weft/detail/wait_list.hpp>
 
@@ -35,6 +36,9 @@ class WEFT_EXPORT completion {
   bool wait_for(any_duration at_most);
   /// After the end: throws what the fiber threw, or fiber_cancelled; marks it as taken.
   void take_error();
+
+  /// The end, as a case of a select.
+  select_entry end_case() noexcept;
 
   void cancel() noexcept;
   void detach() noexcept;

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The call behind select and selector, and what its cases are made of.
+//
+// A case is anything with two members, and there is no other interface:
+//   select_entry entry(std::uint32_t index, select_plan& plan)   what is waited for, or a word in the plan (time-outs, default)
+//   void finish(bool closed)                                     after the decision, if it is the one: with no lock held; may throw
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include <weft/detail/export.hpp>
+#include <weft/detail/select_entry.hpp>
+
+namespace weft::inline v0::detail {
+
+/// What a select is besides its objects.
+struct select_plan {
+  static constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
+  static constexpr std::int64_t passed = 0;
+  static constexpr std::uint32_t absent = std::numeric_limits<std::uint32_t>::max();
+
+  std::int64_t deadline = never;  ///< of the clock, in ns: the nearest
+  std::uint32_t timeout = absent;
+  std::uint32_t otherwise = absent;  ///< the default
+  bool biased = false;
+
+  void add_deadline(std::uint32_t index, std::int64_t when) noexcept {
+    if (timeout != absent && when >= deadline) return;
+    deadline = when;
+    timeout = index;
+  }
+};
+
+struct select_result {
+  std::uint32_t index;
+  bool closed;
+};
+
+/// Room for each case that `select_run` needs, aligned as a pointer.
+inline constexpr std::size_t select_room = 104;
+
+/// Waits until one of the cases was done. Throws `cancelled`, and std::system_error on a plain thread when the runtime
+/// ends.
+WEFT_EXPORT select_result select_run(const select_entry* entries, std::uint32_t count, const select_plan& plan,
+                                     void* room);
+
+/// A deadline in the plan's terms: `patience` from now, or at a time of the clock; in ns.
+WEFT_EXPORT std::int64_t select_deadline_in(std::int64_t patience) noexcept;
+WEFT_EXPORT std::int64_t select_deadline_at(std::int64_t when) noexcept;
+
+}  // namespace weft::inline v0::detail

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The select of the library: basic_select in the scheduler's world, with its outcomes as exceptions.
+#include <weft/detail/select_run.hpp>
+
+#include "runtime/scope/cancel.hpp"
+#include "runtime/wait/env.hpp"
+#include "runtime/wait/outcome.hpp"
+#include "runtime/wait/select.hpp"
+
+namespace weft::inline v0::detail {
+
+using namespace rt;
+
+static_assert(sizeof(select_node<env>) + 2 * sizeof(std::uint32_t) <= select_room);
+static_assert(alignof(select_node<env>) <= alignof(void*) && select_plan::never == never);
+
+select_result select_run(const select_entry* entries, std::uint32_t count, const select_plan& plan, void* room) {
+  check_cancelled(current_g());
+  auto* const nodes = static_cast<select_node<env>*>(room);
+  auto* const order = reinterpret_cast<std::uint32_t*>(nodes + count);
+  basic_select<env> cases(entries, count, order, order + count, nodes);
+  select_request how;
+  how.blocking = plan.otherwise == select_plan::absent;
+  how.biased = plan.biased;
+  how.deadline = plan.deadline;
+  how.expired = plan.deadline == select_plan::passed;
+  if (count == 0) how.why = wait_reason::select_no_cases;
+  const select_outcome found = cases.run(how);
+  if (found.none) return {plan.otherwise, false};
+  if (found.how == wait_outcome::timed_out) return {plan.timeout, false};
+  throw_if_not_ok(found.how);
+  return {found.index, found.how == wait_outcome::closed};
+}
+
+std::int64_t select_deadline_in(std::int64_t patience) noexcept {
+  return patience <= 0 ? select_plan::passed : saturating_add(steady_now(), patience);
+}
+
+std::int64_t select_deadline_at(std::int64_t when) noexcept {
+  return when == never || when > steady_now() ? when : select_plan::passed;
+}
+
+}  // namespace weft::inline v0::detail

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Channels: a hand-over between two fibers (pingpong), a token around a ring of 1000 (cold stacks), and items through a
-// buffer of 128 (lock cost, and who wakes whom).
+// Channels: a hand-over between two fibers (pingpong), a token around a ring of 1000 (cold stacks), items through a
+// buffer of 128 (lock cost, and who wakes whom), and a select over two of each kind.
 #include <weft/weft.hpp>
 
 #include <stdexcept>
@@ -84,6 +84,49 @@ void buffered(const bench::context& c, int producers, int consumers) {
   });
 }
 
+// Two producers, and one who takes from whichever has something.
+void select_two(const bench::context& c, int capacity) {
+  weft::run({.maxprocs = c.w}, [&] {
+    const long each = c.scale(1'000'000) / 2;
+    c.measure(each * 2, [&] {
+      const weft::chan<long> a(capacity), b(capacity);
+      weft::scope producers;
+      for (const auto& to : {a, b})
+        producers.go([=] {
+          for (long i = 0; i < each; ++i) to.send(i);
+        });
+      long total = 0;
+      for (long i = 0; i < each * 2; ++i)
+        weft::select(weft::on_recv(a, [&](auto v) { total += *v; }), weft::on_recv(b, [&](auto v) { total += *v; }));
+      if (total != each * (each - 1)) throw std::runtime_error("select: items were lost");
+      producers.join();
+    });
+  });
+}
+
+// Many fibers, each of which waits for its own channel or for one that all share; `shared` false: the same without it.
+void select_done(const bench::context& c, bool shared) {
+  weft::run({.maxprocs = c.w}, [&] {
+    constexpr int pairs = 32;
+    const long each = c.scale(1'000'000) / pairs;
+    c.measure(each * pairs, [&] {
+      const weft::chan<void> done;
+      weft::scope all;
+      for (int i = 0; i < pairs; ++i) {
+        const weft::chan<long> own;
+        const weft::chan<void> end = shared ? done : weft::chan<void>();
+        all.go([=] {
+          for (long v = 0; v < each; ++v) own.send(v);
+        });
+        all.go([=] {
+          for (long v = 0; v < each; ++v) weft::select(weft::on_recv(own), weft::on_recv(end));
+        });
+      }
+      all.join();
+    });
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -91,5 +134,9 @@ int main(int argc, char** argv) {
                      {{"pingpong", {1, 2}, pingpong},
                       {"ring_1000", {1, 2}, ring},
                       {"chan128_1_1", {1, 2}, [](const bench::context& c) { buffered(c, 1, 1); }},
-                      {"chan128_4_4", {1, 2}, [](const bench::context& c) { buffered(c, 4, 4); }}});
+                      {"chan128_4_4", {1, 2}, [](const bench::context& c) { buffered(c, 4, 4); }},
+                      {"select_2", {1, 2}, [](const bench::context& c) { select_two(c, 0); }},
+                      {"select_2_cap128", {1, 2}, [](const bench::context& c) { select_two(c, 128); }},
+                      {"select_own_done", {1, 2}, [](const bench::context& c) { select_done(c, false); }},
+                      {"select_shared_done", {1, 2}, [](const bench::context& c) { select_done(c, true); }}});
 }

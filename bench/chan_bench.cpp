@@ -137,6 +137,6 @@ int main(int argc, char** argv) {
                       {"chan128_4_4", {1, 2}, [](const bench::context& c) { buffered(c, 4, 4); }},
                       {"select_2", {1, 2}, [](const bench::context& c) { select_two(c, 0); }},
                       {"select_2_cap128", {1, 2}, [](const bench::context& c) { select_two(c, 128); }},
-                      {"select_own_done", {1, 2}, [](const bench::context& c) { select_done(c, false); }},
-                      {"select_shared_done", {1, 2}, [](const bench::context& c) { select_done(c, true); }}});
+                      {"select_own_done", {1, 2, 16}, [](const bench::context& c) { select_done(c, false); }},
+                      {"select_shared_done", {1, 2, 16}, [](const bench::context& c) { select_done(c, true); }}});
 }

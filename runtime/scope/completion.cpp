@@ -79,13 +79,15 @@ bool completion::wait_for(any_duration at_most) WEFT_NO_THREAD_SAFETY_ANALYSIS {
 
 constexpr select_ops<env> completion_access::end_case{
     [](void* c) noexcept { return static_cast<completion*>(c)->done(); },
+    [](void* c) noexcept -> spin_lock& { return static_cast<completion*>(c)->lock_; },
     [](void* c) noexcept -> select_place<env> {
       auto& it = *static_cast<completion*>(c);
       return {&it.lock_, &it.joiners_};
     },
-    [](void* c, void*) noexcept {
+    [](void* c, spin_lock*, void*) noexcept {
       return select_step<env>{static_cast<completion*>(c)->done(), wait_result::ok, nullptr};
-    }};
+    },
+    nullptr};
 
 select_entry completion::end_case() noexcept { return {&completion_access::end_case, this, nullptr}; }
 

@@ -33,6 +33,21 @@ struct env {
   static void park(wait_reason why, commit_fn commit, void* arg) noexcept { rt::park(why, commit, arg); }
   static void wake(G* g) noexcept { rt::wake(g); }
   static std::uint32_t random(std::uint32_t n) noexcept { return random_below(n); }
+  static nanoseconds_t now() noexcept { return steady_now(); }
+
+  /// Into how many parts a queue may be split, and which is the caller's: what stays on one P stays in one cache.
+  static constexpr unsigned stripes = 16;
+  static unsigned stripe_index() noexcept {
+    const M* const m = current_m();
+    const P* const p = m != nullptr ? m->p : nullptr;
+    return static_cast<unsigned>(p != nullptr ? p->number : m != nullptr ? m->number : 0) % stripes;
+  }
+  /// True: it was not free at once.
+  static bool lock_and_tell(lock& it) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    if (it.try_lock()) return false;
+    it.lock();
+    return true;
+  }
   static void wake_all(g_list list) noexcept { rt::wake_all(list); }
 
   /// Ends the wait at a time. `start` under the object's lock, or none; `stop` with no lock.

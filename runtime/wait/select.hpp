@@ -15,7 +15,9 @@
 //  1. Only the winner of the claim writes a waiter's `result`, so at most one waiter of a select has one.
 //  2. No case can win before all locks have been taken and the word is armed; none is armed while a case is tried. So a select never
 //     pairs with itself, and of two selects that face each other one finds the other parked, or neither.
-//  3. The hook may read the nodes until it has freed the last lock: a fiber that was woken meanwhile has yet to take every lock but
+//  3. A waiter may be moved to another queue of its object, by whoever holds the locks of both; so the place of one that waits is
+//     looked up again under the lock. What was chosen before its lock was taken may have moved: `attempt` says so, and all is done anew.
+//  4. The hook may read the nodes until it has freed the last lock: a fiber that was woken meanwhile has yet to take every lock but
 //     the winner's, and if the last lock is the winner's, it was claimed after that lock was freed.
 //
 // Lock order: objects by the address of their locks, then the timers' heap. Locked instructions: one lock and the claim of whoever
@@ -25,8 +27,11 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <new>
 
 #include <weft/detail/select_entry.hpp>
 
@@ -41,12 +46,15 @@ struct select_step {
   bool done = false;
   wait_result result = wait_result::none;
   typename Env::fiber* woken = nullptr;
+  bool moved = false;  ///< one waits elsewhere by now: ask for the place anew
 };
 
+/// Where one waits for an object: under its own lock, or in a part of it that has a lock and a queue of its own.
 template <class Env>
 struct select_place {
   typename Env::lock* lock;
   detail::wait_list* queue;
+  std::size_t amount = 0;  ///< the object's note in the waiter
 };
 
 /// How a select sees an object.
@@ -54,18 +62,36 @@ template <class Env>
 struct select_ops {
   /// Without the lock. False only if at some moment of the call there was nothing to do.
   bool (*may_be_ready)(void* object) noexcept;
+  typename Env::lock& (*lock)(void* object) noexcept;
+  /// With no lock held.
   select_place<Env> (*place)(void* object) noexcept;
-  /// Under the lock, never waits: does what a waker would do for us, if it can be done now.
-  select_step<Env> (*attempt)(void* object, void* value) noexcept;
+  /// Under `held`, the object's lock or that of a place, never waits: does what a waker would do for us, if it can be
+  /// done now.
+  select_step<Env> (*attempt)(void* object, typename Env::lock* held, void* value) noexcept;
+  /// With no lock held: the place's lock was not free when it was wanted. May be null.
+  void (*contended)(void* object) noexcept;
 };
 
-/// A case that waits. `Env::var` and raw storage: the checker sees when a frame ends.
+/// A case that waits. Whoever moves it to another queue of its object does so under the locks of both.
 template <class Env>
-struct select_node {
-  waiter<Env> w;
-  typename Env::template var<typename Env::lock*> lock{nullptr};
+struct select_node : waiter<Env> {
+  typename Env::lock* lock = nullptr;  ///< changes while it waits: read it anew once it is held
   detail::wait_list* queue = nullptr;
   std::uint32_t index = 0;
+
+  void move_to(typename Env::lock* to, detail::wait_list* its_queue) noexcept {
+    std::atomic_ref(lock).store(to, std::memory_order_relaxed);
+    queue = its_queue;
+  }
+  /// True: it was not free at once.
+  bool lock_place() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    for (bool contended = false;;) {
+      typename Env::lock* const held = std::atomic_ref(lock).load(std::memory_order_relaxed);
+      contended |= Env::lock_and_tell(*held);
+      if (held == lock) return contended;
+      held->unlock();
+    }
+  }
 };
 
 struct select_request {
@@ -100,17 +126,18 @@ class basic_select {
   select_outcome run(const select_request& how) noexcept {
     if (!how.biased) shuffle();
     const bool waits = how.blocking && !how.expired;
-    if (const select_outcome found = look(how.biased             ? std::min(count_, 1U)
-                                          : waits || count_ == 1 ? count_
-                                                                 : 0);
-        !found.none)
-      return found;
-    if (count_ == 0 && waits) return {wait_alone<Env>({how.why, true, how.deadline})};
-    if (count_ > 1 || waits) {
+    const std::uint32_t alone = how.biased ? std::min(count_, 1U) : waits || count_ == 1 ? count_ : 0;
+    for (;;) {
+      if (const select_outcome found = look(alone); !found.none) return found;
+      if (count_ == 0 && waits) return {wait_alone<Env>({how.why, true, how.deadline})};
+      if (count_ <= 1 && !waits) break;
       build_nodes();
+      moved_ = false;
       const select_outcome found = decide(how, waits);
       destroy_nodes();
+      if (moved_) continue;
       if (!found.none) return found;
+      break;
     }
     if (how.blocking) return {wait_outcome::timed_out};
     return {wait_outcome::ok, true};
@@ -132,10 +159,14 @@ class basic_select {
     for (std::uint32_t i = 0; i < many; ++i) {
       const entry& e = entries_[order_[i]];
       if (!ops(e).may_be_ready(e.object)) continue;
-      typename Env::lock& lock = *ops(e).place(e.object).lock;
+      typename Env::lock& lock = ops(e).lock(e.object);
       lock.lock();
-      const select_step<Env> did = ops(e).attempt(e.object, e.value);
+      const select_step<Env> did = ops(e).attempt(e.object, &lock, e.value);
       lock.unlock();
+      if (did.moved) {
+        static_cast<void>(ops(e).place(e.object));
+        --i;  // once more
+      }
       if (!did.done) continue;
       if (did.woken != nullptr) Env::wake(did.woken);
       return outcome(did.result, order_[i]);
@@ -150,8 +181,9 @@ class basic_select {
       const select_place<Env> place = ops(e).place(e.object);
       n->lock = place.lock;
       n->queue = place.queue;
+      n->amount = place.amount;
       n->index = order_[i];
-      n->w.slot = e.value;
+      n->slot = e.value;
       sorted_[i] = i;
     }
     if (count_ > 1)
@@ -186,13 +218,15 @@ class basic_select {
     lock_all();
     for (std::uint32_t i = 0; i < count_; ++i) {
       const entry& e = entries_[order_[i]];
-      const select_step<Env> did = ops(e).attempt(e.object, e.value);
+      const select_step<Env> did = ops(e).attempt(e.object, nodes_[i].lock, e.value);
+      moved_ |= did.moved;
       if (!did.done) continue;
+      moved_ = false;
       unlock_all(nodes_, sorted_, count_);
       if (did.woken != nullptr) Env::wake(did.woken);
       return outcome(did.result, order_[i]);
     }
-    if (!waits) {
+    if (moved_ || !waits) {
       unlock_all(nodes_, sorted_, count_);
       return {wait_outcome::ok, true};
     }
@@ -221,10 +255,10 @@ class basic_select {
     const auto token = g->wait.arm(cancellable);
     for (std::uint32_t i = 0; i < count_; ++i) {
       node& n = nodes_[i];
-      n.w.g = g;
-      n.w.wait_token = token;
-      n.w.sole = count_ == 1 && !cancellable && !timed;
-      wait_queue<Env>(*n.queue).push_back(&n.w);
+      n.g = g;
+      n.wait_token = token;
+      n.sole = count_ == 1 && !cancellable && !timed;
+      wait_queue<Env>(*n.queue).push_back(&n);
     }
     commit at_rest{nodes_, sorted_, count_};
     typename Env::deadline_timer timer;
@@ -232,7 +266,7 @@ class basic_select {
     if (cancellable) {
       Env::order_arm_before_look();
       if (Env::cancel_pending(g) && g->wait.claim(token)) {
-        for (std::uint32_t i = 0; i < count_; ++i) wait_queue<Env>(*nodes_[i].queue).remove(&nodes_[i].w);
+        for (std::uint32_t i = 0; i < count_; ++i) wait_queue<Env>(*nodes_[i].queue).remove(&nodes_[i]);
         unlock_all(nodes_, sorted_, count_);
         if (timed) timer.stop();
         g->wait.disarm();
@@ -245,14 +279,15 @@ class basic_select {
     select_outcome found{wait_outcome::ok, true};
     for (std::uint32_t i = 0; i < count_; ++i) {
       node& n = nodes_[i];
-      if (const wait_result result = n.w.result; result != wait_result::none) {
+      if (const wait_result result = n.result; result != wait_result::none) {
         found = outcome(result, n.index);
         continue;
       }
-      typename Env::lock& lock = *n.lock;
-      lock.lock();  // always: a waker may have popped us and be about to try its claim
-      if (n.w.linked) wait_queue<Env>(*n.queue).remove(&n.w);
-      lock.unlock();
+      const bool contended = n.lock_place();  // always: a waker may have popped us and be about to try its claim
+      if (n.linked) wait_queue<Env>(*n.queue).remove(&n);
+      n.lock->unlock();
+      const entry& e = entries_[n.index];
+      if (contended && ops(e).contended != nullptr) ops(e).contended(e.object);
     }
     return found.none ? select_outcome{outcome_of(g->cause)} : found;
   }
@@ -262,6 +297,7 @@ class basic_select {
   std::uint32_t* sorted_;
   node* nodes_;
   std::uint32_t count_ = 0;
+  bool moved_ = false;
 };
 
 }  // namespace weft::inline v0::rt

@@ -16,6 +16,9 @@ struct peeks : model::faithful {};
 struct keeps_the_losers : model::faithful {};
 struct claims_without_asking : model::faithful {};
 struct decides_by_looks : model::faithful {};
+struct trusts_the_place : model::faithful {};
+struct waits_where_it_was : model::faithful {};
+struct forgets_the_stripes : model::faithful {};
 struct reads_after_the_last_unlock : model::faithful {};
 
 // No look under all locks: what became ready between the look at its object and the wait in its queue is missed.
@@ -30,9 +33,9 @@ template <>
 select_outcome basic_select<model::env<decides_by_looks>>::decide(const select_request& how, bool waits) noexcept {
   for (std::uint32_t i = 0; i < count_; ++i) {
     const entry& e = entries_[order_[i]];
-    static_cast<mc::mutex*>(nodes_[i].lock)->lock();
-    const auto did = ops(e).attempt(e.object, e.value);
-    static_cast<mc::mutex*>(nodes_[i].lock)->unlock();
+    nodes_[i].lock->lock();
+    const auto did = ops(e).attempt(e.object, nodes_[i].lock, e.value);
+    nodes_[i].lock->unlock();
     if (!did.done) continue;
     if (did.woken != nullptr) model::env<decides_by_looks>::wake(did.woken);
     return outcome(did.result, order_[i]);
@@ -41,7 +44,7 @@ select_outcome basic_select<model::env<decides_by_looks>>::decide(const select_r
   lock_all();
   for (std::uint32_t i = 0; i < count_; ++i) {
     const entry& e = entries_[order_[i]];
-    const auto did = ops(e).attempt(e.object, e.value);
+    const auto did = ops(e).attempt(e.object, nodes_[i].lock, e.value);
     if (!did.done) continue;
     unlock_all(nodes_, sorted_, count_);
     if (did.woken != nullptr) model::env<decides_by_looks>::wake(did.woken);
@@ -57,6 +60,31 @@ bool waiter<model::env<claims_without_asking>>::claim() noexcept {
   return true;
 }
 
+template <>
+bool select_node<model::env<trusts_the_place>>::lock_place() noexcept {
+  lock->lock();
+  return false;
+}
+
+// The attempt in a stripe does not say that the channel is striped no more.
+template <>
+select_step<model::env<waits_where_it_was>> basic_chan<model::env<waits_where_it_was>>::attempt_receive(
+    void* c, model::env<waits_where_it_was>::lock* held, void* slot) noexcept {
+  basic_chan& it = self(c);
+  if (held != &it.lock_) return {};
+  const step did = it.receive_now(slot);
+  if (!did.done && it.closed()) return {true, wait_result::closed, nullptr};
+  return did;
+}
+
+template <>
+bool basic_chan<model::env<forgets_the_stripes>>::lock_and_gather() noexcept {
+  lock_.lock();
+  if (!closed()) return true;
+  lock_.unlock();
+  return false;
+}
+
 // What `park` does after the wait, in the ways to get it wrong.
 template <class Env>
 struct after_the_wait {
@@ -65,42 +93,42 @@ struct after_the_wait {
     select_outcome found{wait_outcome::ok, true};
     for (std::uint32_t i = 0; i < count; ++i) {
       Node& n = nodes[i];
-      if (const wait_result result = n.w.result; result != wait_result::none) {
+      if (const wait_result result = n.result; result != wait_result::none) {
         found = {result == wait_result::closed ? wait_outcome::closed : wait_outcome::ok, false, n.index};
         continue;
       }
-      if (peek && !n.w.linked) continue;
+      if (peek && !n.linked) continue;
       if (!unlink) continue;
       typename Env::lock& lock = *n.lock;
       lock.lock();
-      if (n.w.linked) wait_queue<Env>(*n.queue).remove(&n.w);
+      if (n.linked) wait_queue<Env>(*n.queue).remove(&n);
       lock.unlock();
     }
     return found.none ? select_outcome{outcome_of(cause)} : found;
   }
 };
 
-#define PARK_WITH(MUTANT, PEEK, UNLINK)                                                                  \
-  template <>                                                                                            \
-  select_outcome basic_select<model::env<MUTANT>>::park(const select_request& how) noexcept {            \
-    using env = model::env<MUTANT>;                                                                      \
-    env::fiber* const g = env::current();                                                                \
-    const auto token = g->wait.arm(true);                                                                \
-    for (std::uint32_t i = 0; i < count_; ++i) {                                                         \
-      nodes_[i].w.g = g;                                                                                 \
-      nodes_[i].w.wait_token = token;                                                                    \
-      wait_queue<env>(*nodes_[i].queue).push_back(&nodes_[i].w);                                         \
-    }                                                                                                    \
-    commit at_rest{nodes_, sorted_, count_};                                                             \
-    if (env::cancel_pending(g) && g->wait.claim(token)) {                                                \
-      for (std::uint32_t i = 0; i < count_; ++i) wait_queue<env>(*nodes_[i].queue).remove(&nodes_[i].w); \
-      unlock_all(nodes_, sorted_, count_);                                                               \
-      g->wait.disarm();                                                                                  \
-      return {wait_outcome::cancelled};                                                                  \
-    }                                                                                                    \
-    env::park(how.why, commit::run, &at_rest);                                                           \
-    g->wait.disarm();                                                                                    \
-    return after_the_wait<env>::run(nodes_, count_, g->cause, PEEK, UNLINK);                             \
+#define PARK_WITH(MUTANT, PEEK, UNLINK)                                                                \
+  template <>                                                                                          \
+  select_outcome basic_select<model::env<MUTANT>>::park(const select_request& how) noexcept {          \
+    using env = model::env<MUTANT>;                                                                    \
+    env::fiber* const g = env::current();                                                              \
+    const auto token = g->wait.arm(true);                                                              \
+    for (std::uint32_t i = 0; i < count_; ++i) {                                                       \
+      nodes_[i].g = g;                                                                                 \
+      nodes_[i].wait_token = token;                                                                    \
+      wait_queue<env>(*nodes_[i].queue).push_back(&nodes_[i]);                                         \
+    }                                                                                                  \
+    commit at_rest{nodes_, sorted_, count_};                                                           \
+    if (env::cancel_pending(g) && g->wait.claim(token)) {                                              \
+      for (std::uint32_t i = 0; i < count_; ++i) wait_queue<env>(*nodes_[i].queue).remove(&nodes_[i]); \
+      unlock_all(nodes_, sorted_, count_);                                                             \
+      g->wait.disarm();                                                                                \
+      return {wait_outcome::cancelled};                                                                \
+    }                                                                                                  \
+    env::park(how.why, commit::run, &at_rest);                                                         \
+    g->wait.disarm();                                                                                  \
+    return after_the_wait<env>::run(nodes_, count_, g->cause, PEEK, UNLINK);                           \
   }
 PARK_WITH(peeks, true, true)
 PARK_WITH(keeps_the_losers, false, false)
@@ -317,6 +345,88 @@ mc::result in_order(mc::options how) {
   });
 }
 
+// A channel whose receivers have stripes: two selects on it, a close of it, and a value for the first elsewhere.
+template <class Env>
+mc::result striped_close(mc::options how) {
+  return mc::explore(how, [] {
+    typename Env::world world;
+    typename Env::fiber first, second;
+    book<Env> done(0), a(0), b(0);
+    done.channel.split();
+    select_outcome got[2];
+    world.add(first, [&] {
+      got[0] = choose<Env>({&done}, {&a});
+      KEEP_FRAME();
+    });
+    world.add(second, [&] {
+      got[1] = choose<Env>({&b}, {&done});
+      KEEP_FRAME();
+    });
+    world.run({[&] { mc::check(done.channel.close(), "it is closed once"); }, [&] { a.try_send(1); }});
+    mc::check(got[1].how == wait_outcome::closed && got[1].index == 1, "the close ends it");
+    mc::check(got[0].how == (a.sent_count == 1 ? wait_outcome::ok : wait_outcome::closed), "the first to come ends it");
+    a.balance();
+  });
+}
+
+// Somebody sends to a channel whose receivers have stripes, once by itself and once by a select.
+template <class Env>
+mc::result striped_send(bool by_select, bool cancel, mc::options how) {
+  return mc::explore(how, [by_select, cancel] {
+    typename Env::world world;
+    typename Env::fiber receiver, sender;
+    book<Env> c(0), quiet(0);
+    c.channel.split();
+    select_outcome got, gave;
+    world.add(receiver, [&] {
+      got = choose<Env>({&c}, {&quiet});
+      KEEP_FRAME();
+    });
+    world.add(sender, [&] {
+      if (by_select)
+        gave = choose<Env>({&c, 1}, {&quiet});
+      else
+        gave.how = c.send(1, true);
+      KEEP_FRAME();
+    });
+    if (cancel)
+      world.run({[&] { Env::cancel({&receiver, &sender}); }});
+    else
+      world.run();
+    mc::check(got.how == gave.how && (got.how == wait_outcome::ok || cancel), "both, or none");
+    c.balance();
+    mc::check(c.try_send(2) == chan_status::full && c.try_receive() == chan_status::empty, "nobody is left");
+  });
+}
+
+// Two receivers in stripes, which are gathered while one of them goes away: first come, first served.
+template <class Env>
+mc::result striped_order(mc::options how) {
+  return mc::explore(how, [] {
+    typename Env::world world;
+    typename Env::fiber first, second;
+    book<Env> c(0), a(0), b(0);
+    c.channel.split();
+    select_outcome got[2];
+    world.add(first, [&] {
+      got[0] = choose<Env>({&c}, {&a});
+      KEEP_FRAME();
+    });
+    world.add(second, [&] {
+      got[1] = choose<Env>({&c}, {&b});
+      KEEP_FRAME();
+    });
+    world.run({[&] {
+                 c.try_send(1);
+                 c.channel.close();
+               },
+               [&] { a.try_send(2); }});
+    for (const select_outcome& one : got) mc::check(one.how != wait_outcome::cancelled, "a value or the close ends it");
+    c.balance();
+    a.balance();
+  });
+}
+
 using plain = env<model::faithful>;
 
 TEST(select, one_of_two) { EXPECT_TRUE(holds(two_senders<plain>(false, {.name = "select, two senders, close"}))); }
@@ -334,6 +444,29 @@ TEST(select, default_is_one_look_at_all) {
 }
 TEST(select, biased_is_one_look_at_all) { EXPECT_TRUE(holds(in_order<plain>({.name = "biased select"}))); }
 
+TEST(stripes, close) { EXPECT_TRUE(holds(striped_close<plain>({.name = "stripes, close", .bound = 1}))); }
+TEST(stripes, send) { EXPECT_TRUE(holds(striped_send<plain>(false, false, {.name = "stripes, send"}))); }
+TEST(stripes, send_and_cancel) {
+  EXPECT_TRUE(holds(striped_send<plain>(false, true, {.name = "stripes, send, cancel", .bound = 1})));
+}
+TEST(stripes, select_sends) { EXPECT_TRUE(holds(striped_send<plain>(true, false, {.name = "stripes, select"}))); }
+TEST(stripes, select_sends_and_cancel) {
+  EXPECT_TRUE(holds(striped_send<plain>(true, true, {.name = "stripes, select, cancel", .bound = 1})));
+}
+TEST(stripes, gathered_while_one_leaves) {
+  EXPECT_TRUE(holds(striped_order<plain>({.name = "stripes, gather", .bound = 1})));
+}
+
+TEST(stripes_random, close) {
+  EXPECT_TRUE(holds(striped_close<plain>({.name = "stripes, close", .bound = -1, .random = 100'000})));
+}
+TEST(stripes_random, select_sends_and_cancel) {
+  EXPECT_TRUE(holds(striped_send<plain>(true, true, {.name = "stripes, select", .bound = -1, .random = 100'000})));
+}
+TEST(stripes_random, gathered_while_one_leaves) {
+  EXPECT_TRUE(holds(striped_order<plain>({.name = "stripes, gather", .bound = -1, .random = 100'000})));
+}
+
 TEST(select_random, face_to_face_and_cancelled) {
   EXPECT_TRUE(holds(face_to_face<plain>(true, {.name = "face to face", .bound = -1, .random = 200'000})));
 }
@@ -342,6 +475,16 @@ TEST(select_random, shared_close) {
 }
 
 // --- mutants ---------------------------------------------------------------------------------------------------------
+
+TEST(stripes_mutant, place_not_looked_up_again) {
+  EXPECT_TRUE(finds(striped_order<env<weft::rt::trusts_the_place>>({.name = "place not looked up again"})));
+}
+TEST(stripes_mutant, place_not_checked_before_the_wait) {
+  EXPECT_TRUE(finds(striped_send<env<weft::rt::waits_where_it_was>>(false, false, {.name = "waits where it was"})));
+}
+TEST(stripes_mutant, close_without_the_stripes) {
+  EXPECT_TRUE(finds(striped_close<env<weft::rt::forgets_the_stripes>>({.name = "forgets the stripes"})));
+}
 
 struct no_look : model::faithful {
   static constexpr bool looks_at_the_flag = false;

@@ -136,6 +136,13 @@ struct env {
     here->leave();
   }
   static std::uint32_t random(std::uint32_t n) { return static_cast<std::uint32_t>(mc::any_of(n)); }
+  static rt::nanoseconds_t now() { return 1; }
+  static constexpr unsigned stripes = 2;
+  static unsigned stripe_index() { return mc::any_of(stripes); }
+  static bool lock_and_tell(lock& it) {
+    it.lock();
+    return false;
+  }
   static void wake(fiber* g) {
     if constexpr (Rules::waits_until_off_cpu) {
       while (g->on_cpu.load(order::acquire)) atomics::pause();

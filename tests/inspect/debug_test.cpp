@@ -10,12 +10,14 @@
 #include <cstdlib>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include <weft/debug.hpp>
 #include <weft/weft.hpp>
 
 #include "tests/support/captured_stderr.hpp"
 #include "tests/support/sanitizers.hpp"
+#include "tests/support/undisturbed.hpp"
 #include "tests/support/until_waiting.hpp"
 
 namespace {
@@ -75,14 +77,14 @@ TEST(stats, count_fibers) {
 
 TEST(stats, count_what_lies_in_the_queues) {
   weft::run({.maxprocs = 1}, [] {
-    weft::debug::counters before, after;
-    do {  // on a busy machine the monitor may take the only P from us, and some of them run
-      before = stats();
+    const auto [before, after] = weft_test::undisturbed([] {
+      const auto none = stats();
       weft::scope s;
       for (int i = 0; i < 300; ++i) s.go([] {});
-      after = stats();
+      const auto all = stats();
       s.join();
-    } while (after.handoffs != before.handoffs);
+      return std::pair(none, all);
+    });
     EXPECT_EQ(after.runnable, 300u);
     EXPECT_GE(after.overflows - before.overflows, 1) << "a ring holds 256";
   });

@@ -19,6 +19,7 @@
 #include <weft/weft.hpp>
 
 #include "runtime/sched/scheduler.hpp"
+#include "tests/support/undisturbed.hpp"
 #include "tests/support/until_waiting.hpp"
 #include "tests/support/watchdog.hpp"
 
@@ -28,6 +29,7 @@ using namespace std::chrono_literals;
 using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
+using weft_test::undisturbed;
 using weft_test::until_waiting;
 
 std::string dump() {
@@ -141,20 +143,28 @@ TEST(dump, says_since_when_once_it_is_minutes) {
 
 TEST(dump, shows_one_that_has_not_started) {
   weft::run({.maxprocs = 1}, [] {
-    auto f = weft::spawn({.name = "late"}, [] {});
-    EXPECT_THAT(dump(), ContainsRegex("\"late\" \\[runnable\\]:\n    \\(has not started\\)\n  spawned at"));
-    f.join();
+    const std::string text = undisturbed([] {
+      auto f = weft::spawn({.name = "late"}, [] {});
+      std::string meanwhile = dump();
+      f.join();
+      return meanwhile;
+    });
+    EXPECT_THAT(text, ContainsRegex("\"late\" \\[runnable\\]:\n    \\(has not started\\)\n  spawned at"));
   });
 }
 
 TEST(dump, shows_one_that_is_ready_where_it_will_go_on) {
   weft::run({.maxprocs = 1}, [] {
-    weft::chan<int> numbers;
-    auto f = start_the_ingest(numbers);
-    until_waiting(1);
-    numbers.close();  // ready now, and has no P to run on
-    EXPECT_THAT(dump(), ContainsRegex("\"ingest\" \\[runnable\\]:\n(    .*\n)*    .*wait_for_a_number"));
-    f.join();
+    const std::string text = undisturbed([] {
+      weft::chan<int> numbers;
+      auto f = start_the_ingest(numbers);
+      until_waiting(1);
+      numbers.close();  // ready now, and has no P to run on
+      std::string meanwhile = dump();
+      f.join();
+      return meanwhile;
+    });
+    EXPECT_THAT(text, ContainsRegex("\"ingest\" \\[runnable\\]:\n(    .*\n)*    .*wait_for_a_number"));
   });
 }
 

@@ -7,19 +7,36 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <mutex>
 #include <thread>
 #include <vector>
 
 #include <weft/weft.hpp>
 
+#include "tests/support/undisturbed.hpp"
 #include "tests/support/until_waiting.hpp"
 #include "tests/support/watchdog.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
+using weft_test::undisturbed;
 using weft_test::until;
 using weft_test::until_waiting;
+
+/// Who ran, in order. With a lock of threads: for a while two may run at a time, if the P is taken from one of them.
+class record {
+ public:
+  void add(int who) {
+    const std::lock_guard lock(mutex_);
+    ran_.push_back(who);
+  }
+  std::vector<int> all() const { return ran_; }  ///< once all have ended
+
+ private:
+  std::mutex mutex_;
+  std::vector<int> ran_;
+};
 
 class order : public testing::Test {
   weft_test::watchdog watchdog_{60s};
@@ -27,56 +44,71 @@ class order : public testing::Test {
 
 TEST_F(order, the_fiber_that_was_started_last_runs_first_and_the_others_in_turn) {
   weft::run({.maxprocs = 1}, [] {
-    std::vector<int> ran;
-    weft::scope s;
-    for (int i = 1; i <= 4; ++i) s.go([&ran, i] { ran.push_back(i); });
-    s.join();
+    const auto ran = undisturbed([] {
+      record r;
+      weft::scope s;
+      for (int i = 1; i <= 4; ++i) s.go([&r, i] { r.add(i); });
+      s.join();
+      return r.all();
+    });
     EXPECT_EQ(ran, (std::vector<int>{4, 1, 2, 3}));
   });
 }
 
 TEST_F(order, the_fiber_that_was_woken_last_runs_first_and_the_others_in_turn) {
   weft::run({.maxprocs = 1}, [] {
-    std::vector<int> ran;
-    weft::scope s;
-    std::vector<weft::chan<void>> gates(4);
-    for (int i = 0; i < 4; ++i) {
-      s.go([&ran, i, gate = gates[static_cast<std::size_t>(i)]] {
-        gate.recv();
-        ran.push_back(i);
-      });
-    }
-    until_waiting(4);
-    for (const auto& gate : gates) gate.send();
-    s.join();
+    const auto ran = undisturbed([] {
+      record r;
+      weft::scope s;
+      std::vector<weft::chan<void>> gates(4);
+      for (int i = 0; i < 4; ++i) {
+        s.go([&r, i, gate = gates[static_cast<std::size_t>(i)]] {
+          gate.recv();
+          r.add(i);
+        });
+      }
+      until_waiting(4);
+      for (const auto& gate : gates) gate.send();
+      s.join();
+      return r.all();
+    });
     EXPECT_EQ(ran, (std::vector<int>{3, 0, 1, 2}));
   });
 }
 
 TEST_F(order, fibers_that_yield_take_turns) {
-  constexpr std::size_t fibers = 10;
+  constexpr int fibers = 10, turns = 1000;
   weft::run({.maxprocs = 1}, [] {
-    std::vector<long> turns(fibers);
-    long widest = 0;
-    weft::scope s;
-    for (std::size_t f = 0; f < fibers; ++f) {
-      s.go([&, f] {
-        for (int i = 0; i < 1000; ++i) {
-          ++turns[f];
-          const auto [least, most] = std::minmax_element(turns.begin(), turns.end());
-          if (*least != 0 && *most < 1000) widest = std::max(widest, *most - *least);
-          weft::yield();
-        }
-      });
+    const auto ran = undisturbed([] {
+      record r;
+      weft::scope s;
+      for (int f = 0; f < fibers; ++f) {
+        s.go([&r, f] {
+          for (int i = 0; i < turns; ++i) {
+            r.add(f);
+            weft::yield();
+          }
+        });
+      }
+      s.join();
+      return r.all();
+    });
+    // Nobody is ever two turns ahead of anybody.
+    std::vector<int> so_far(fibers);
+    int widest = 0;
+    for (const int f : ran) {
+      ++so_far[static_cast<std::size_t>(f)];
+      const auto [least, most] = std::minmax_element(so_far.begin(), so_far.end());
+      if (*least != 0 && *most < turns) widest = std::max(widest, *most - *least);
     }
-    s.join();
+    EXPECT_EQ(ran.size(), std::size_t{fibers * turns});
     EXPECT_LE(widest, 1);
   });
 }
 
 TEST_F(order, a_pair_that_wakes_each_other_starves_nobody) {
   weft::run({.maxprocs = 1}, [] {
-    bool third_ran = false;
+    std::atomic<bool> third_ran = false;
     weft::chan<int> ping, pong;
     weft::scope s;
     s.go([&] { third_ran = true; });
@@ -97,7 +129,7 @@ TEST_F(order, a_pair_that_wakes_each_other_starves_nobody) {
 
 TEST_F(order, a_pair_that_wakes_each_other_holds_up_no_timer) {
   weft::run({.maxprocs = 1}, [] {
-    bool woken = false;
+    std::atomic<bool> woken = false;
     weft::chan<int> ping, pong;
     weft::scope s;
     s.go([&] {

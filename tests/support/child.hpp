@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <string>
 
@@ -20,6 +21,13 @@ struct child_end {
   int signal = 0;
   std::string text;  ///< what it wrote on stdout and stderr
 };
+
+/// In a child: ends it with code 1 unless it `holds`. GoogleTest's expectations are lost there.
+inline void require(bool holds, const char* what, int line = __builtin_LINE()) {
+  if (holds) return;
+  std::fprintf(stderr, "line %d: not so: %s (errno: %s)\n", line, what, std::strerror(errno));
+  _exit(1);
+}
 
 /// Runs `body` in a child that has `patience` seconds; its result is the exit code. An exception that escapes: code 99.
 template <class F>

@@ -85,20 +85,31 @@ bool throws(std::string_view function) noexcept {
          function == "std::rethrow_exception(std::__exception_ptr::exception_ptr)";
 }
 
+/// Whether `callee` is the closure's own code, which then needs no second line.
+bool shows(const code_name& callee, const std::string& closure) noexcept {
+  return std::string_view(callee.function).starts_with(closure);
+}
+
 void print_frames(std::FILE* out, const frame_list& frames) {
   std::vector<code_name> names;
   names.reserve(frames.size());
   unsigned first = 0;  // what runs on top of a throw, to end the process, is of no interest
   bool any_of_users = false;
+  const code_name* callee = nullptr;  // the nearest one that is no plumbing, or stands for what it is around
   for (unsigned i = 0; i < frames.size(); ++i) {
-    names.push_back(name_return_address(frames[i]));
+    code_name name = name_return_address(frames[i]);
+    if (name.plumbing && (name.function.empty() || (callee != nullptr && shows(*callee, name.function))))
+      name.place.clear();
+    names.push_back(std::move(name));
     if (throws(names.back().function)) first = i + 1;
-    any_of_users = any_of_users || !belongs_to_runtime(names.back().function);
+    if (names.back().place.empty()) continue;
+    callee = &names.back();
+    any_of_users = any_of_users || !belongs_to_runtime(callee->function);
   }
   for (unsigned i = first; i < frames.size(); ++i) {
     if (i == frame_list::kept_at_each_end && frames.left_out() != 0)
       std::fprintf(out, "    ... %u frames left out ...\n", frames.left_out());
-    if (any_of_users && belongs_to_runtime(names[i].function)) continue;
+    if (names[i].place.empty() || (any_of_users && belongs_to_runtime(names[i].function))) continue;
     std::fprintf(out, "    %s\n", names[i].place.c_str());
   }
 }

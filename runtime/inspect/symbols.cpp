@@ -22,6 +22,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/inspect/plumbing.hpp"
+
 namespace weft::inline v0::rt {
 
 namespace {
@@ -128,21 +130,32 @@ std::string_view file_name(const char* path) noexcept {
   return slash != nullptr ? slash + 1 : path;
 }
 
-// The inline namespace is nobody's business, and a template's arguments can fill a screen.
-std::string for_people(std::string name) {
+// The inline namespace is nobody's business.
+std::string whole_name(const char* mangled) {
+  int status = 0;
+  const std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(mangled, nullptr, nullptr, &status), std::free);
+  std::string name = text != nullptr ? text.get() : mangled;
   constexpr std::string_view hidden = "weft::v0::";
   for (std::size_t at = 0; (at = name.find(hidden, at)) != std::string::npos; at += 6) name.erase(at + 6, 4);
-  if (name.size() > longest_name) name.replace(longest_name - 3, std::string::npos, "...");
   return name;
+}
+
+// A template's arguments can fill a screen.
+std::string shortened(std::string_view name) {
+  if (name.size() <= longest_name) return std::string(name);
+  return std::string(name.substr(0, longest_name - 3)) + "...";
+}
+
+void set_function(code_name& result, const char* mangled) {
+  const std::string name = whole_name(mangled);
+  const plumbing found = find_plumbing(name);
+  result.plumbing = found.is;
+  result.function = shortened(found.is ? found.closure : name);
 }
 
 }  // namespace
 
-std::string demangle(const char* mangled) {
-  int status = 0;
-  const std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(mangled, nullptr, nullptr, &status), std::free);
-  return for_people(text != nullptr ? text.get() : mangled);
-}
+std::string demangle(const char* mangled) { return shortened(whole_name(mangled)); }
 
 code_name name_return_address(std::uintptr_t pc) {
   const std::uintptr_t call = pc - 1;  // the return address itself may be the next function's first byte
@@ -150,14 +163,14 @@ code_name name_return_address(std::uintptr_t pc) {
   link_map* module = nullptr;
   if (dladdr1(reinterpret_cast<void*>(call), &info, reinterpret_cast<void**>(&module), RTLD_DL_LINKMAP) == 0 ||
       module == nullptr)
-    return {{}, hex(pc)};
+    return {{}, hex(pc), false};
   code_name result;
   std::string offset;
   if (const symbol* const found = find_in_file(*module, call)) {
-    result.function = demangle(found->name);
+    set_function(result, found->name);
     offset = hex(pc - module->l_addr - found->begin);
   } else if (info.dli_sname != nullptr) {
-    result.function = demangle(info.dli_sname);
+    set_function(result, info.dli_sname);
     offset = hex(pc - reinterpret_cast<std::uintptr_t>(info.dli_saddr));
   }
   const std::string in_file = std::string(file_name(info.dli_fname)) + "+" + hex(call - module->l_addr);

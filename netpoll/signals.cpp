@@ -5,7 +5,7 @@
 //              signal, as the kernel itself merges those that are pending.
 //   thread     reads numbers, and sends them without waiting on each channel that wants them. It is a plain thread, so
 //              that a signal needs no fiber, and reaches the channels also while no runtime runs. It lives as long as
-//              the process, and blocks no signals: an M that it causes to be started would inherit that.
+//              the process.
 //   registry   holds a handle of every channel, and drops those that nobody else holds any more.
 //
 // A signalfd would do without the handler, but only if every thread of the process blocked the signals, those of
@@ -28,6 +28,8 @@
 #include <string>
 #include <system_error>
 #include <vector>
+
+#include "runtime/sched/signal_mask.hpp"
 
 namespace weft::inline v0 {
 
@@ -73,6 +75,7 @@ void deliver(int number) {
 }
 
 void* deliver_for_ever(void*) {
+  rt::block_foreign_signals();
   pthread_setname_np(pthread_self(), "weft-signals");
   for (;;) {
     std::uint8_t number = 0;

@@ -21,6 +21,7 @@
 #include "runtime/inspect/symbols.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/signal_mask.hpp"
 #include "runtime/sched/thread_g.hpp"
 
 namespace weft::inline v0::rt {
@@ -293,6 +294,7 @@ void perform(const task& what) noexcept {
   if (what.self.fiber != nullptr) {
     pthread_t helper;
     const auto body = [](void* arg) -> void* {
+      block_foreign_signals();
       static_cast<const task*>(arg)->run();
       return nullptr;
     };

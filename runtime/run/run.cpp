@@ -37,6 +37,7 @@
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/monitor.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/signal_mask.hpp"
 #include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/wait/outcome.hpp"
@@ -198,6 +199,7 @@ void run_main(const options& how, callable_ref f) {
   }
   reset_at_the_end at_the_end;
   const resolved_options settled = resolve(how);
+  const sigset_t callers_mask = note_callers_mask();
   watch_forks();
   init_membarrier();
   probe_sanitizer_hooks();
@@ -251,6 +253,7 @@ void run_main(const options& how, callable_ref f) {
   m->locked = nullptr;
   m->is_caller = false;
   detach_thread(m);
+  pthread_sigmask(SIG_SETMASK, &callers_mask, nullptr);
   await_threads();
   spin_guard guard(sched.lock);
   m->idle_link = sched.spare_ms;

@@ -22,6 +22,7 @@
 #include "runtime/sched/machine.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/signal_mask.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -87,6 +88,7 @@ bool spawn_thread(M* m) noexcept {
 }
 
 void attach_thread(M* m) noexcept {
+  take_machine_mask();
   set_current_m(m);
   m->eh = thread_eh_globals();
   m->tid.store(static_cast<pid_t>(gettid()), std::memory_order_relaxed);

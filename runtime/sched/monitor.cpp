@@ -36,6 +36,7 @@
 #include "runtime/sched/machine.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/signal_mask.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -93,6 +94,7 @@ bool asleep(const M* m) noexcept {
 class monitor {
  public:
   void run() noexcept {
+    block_foreign_signals();
     pthread_setname_np(pthread_self(), "weft-monitor");
     prctl(PR_SET_TIMERSLACK, 1UL);
     while (stop_word.load(std::memory_order_acquire) == 0) {

@@ -2,14 +2,25 @@
 //
 // Hazard: the runtime's handler for stack overflows takes SIGSEGV away from whoever uses it (garbage collectors,
 // checkpointers, managed languages). A fault that is not in a guard belongs to them, on a fiber as anywhere.
+//
+// Hazard: a thread inherits the signal mask of whoever starts it, and any fiber may be the one that makes the runtime
+// start a thread.
 
+#include <dirent.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
+#include <fstream>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <thread>
 
 #include <weft/weft.hpp>
 
@@ -95,6 +106,144 @@ TEST(signals_of_others, without_any_a_fault_has_its_default_action) {
     return 0;
   });
   EXPECT_TRUE(end.signal == SIGSEGV || end.exit_code > 1) << end.exit_code;  // a sanitizer reports it and exits
+}
+#endif
+
+bool blocks(int signal) {
+  sigset_t mask;
+  pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+  return sigismember(&mask, signal) == 1;
+}
+
+void block(std::initializer_list<int> signals) {
+  sigset_t mask;
+  sigemptyset(&mask);
+  for (const int signal : signals) sigaddset(&mask, signal);
+  pthread_sigmask(SIG_BLOCK, &mask, nullptr);
+}
+
+// Runs `f` in a fiber on a thread that the runtime starts because of this call, and so from the calling thread: there
+// is one thread so far, which the caller keeps busy.
+template <class F>
+void on_a_new_thread(F f) {
+  std::atomic<bool> ended{false};
+  const pid_t here = weft_test::this_thread();
+  auto fiber = weft::spawn([&] {
+    if (weft_test::this_thread() == here) _exit(60);
+    f();
+    ended.store(true);
+  });
+  while (!ended.load()) sched_yield();
+  fiber.join();
+}
+
+TEST(signal_masks, a_new_thread_has_not_the_mask_of_the_fiber_that_has_caused_it) {
+  const auto end = weft_test::in_child([] {
+    bool same = false;
+    weft::run({.maxprocs = 2}, [&] {
+      block({SIGSEGV, SIGTERM, SIGUSR1});
+      on_a_new_thread([&] { same = blocks(SIGSEGV) || blocks(SIGTERM) || blocks(SIGUSR1); });
+    });
+    return same ? 1 : 0;
+  });
+  EXPECT_EQ(end.exit_code, 0) << end.signal << " " << end.text;
+}
+
+TEST(signal_masks, a_new_thread_has_not_the_mask_of_the_plain_thread_that_has_caused_it) {
+  const auto end = weft_test::in_child([] {
+    bool same = false;
+    weft::run({.maxprocs = 2}, [&] {
+      std::thread([&] {
+        block({SIGSEGV, SIGTERM, SIGUSR1});
+        weft::spawn([&] { same = blocks(SIGSEGV) || blocks(SIGTERM) || blocks(SIGUSR1); }).join();
+      }).join();  // blocks the only thread that there is
+    });
+    return same ? 1 : 0;
+  });
+  EXPECT_EQ(end.exit_code, 0) << end.signal << " " << end.text;
+}
+
+TEST(signal_masks, what_the_caller_of_run_blocks_is_blocked_in_every_fiber_but_for_faults) {
+  const auto end = weft_test::in_child([] {
+    block({SIGSEGV, SIGUSR1});
+    bool good = true;
+    weft::run({.maxprocs = 2}, [&] {
+      good = good && blocks(SIGUSR1) && !blocks(SIGSEGV);
+      on_a_new_thread([&] { good = good && blocks(SIGUSR1) && !blocks(SIGSEGV); });
+      block({SIGUSR2});
+    });
+    return good && blocks(SIGUSR1) && blocks(SIGSEGV) && !blocks(SIGUSR2) ? 0 : 1;
+  });
+  EXPECT_EQ(end.exit_code, 0) << end.signal << " " << end.text;
+}
+
+// Nobody but the runtime's own threads is there to take it.
+TEST(signal_masks, a_signal_that_one_fiber_blocks_reaches_the_process) {
+  const auto end = weft_test::in_child([] {
+    struct sigaction action {};
+    action.sa_handler = [](int) { faults.fetch_add(1); };
+    sigaction(SIGTERM, &action, nullptr);
+    weft::run({.maxprocs = 2}, [&] {
+      block({SIGTERM});
+      on_a_new_thread([] {
+        kill(getpid(), SIGTERM);
+        while (faults.load() == 0) sched_yield();
+      });
+    });
+    return 0;
+  });
+  EXPECT_EQ(end.exit_code, 0) << end.signal << " " << end.text;
+}
+
+std::optional<std::uint64_t> blocked_by_thread_called(const std::string& name) {
+  std::optional<std::uint64_t> mask;
+  DIR* const tasks = opendir("/proc/self/task");
+  while (const dirent* const entry = readdir(tasks)) {
+    std::ifstream status(std::string("/proc/self/task/") + entry->d_name + "/status");
+    std::string line;
+    if (!std::getline(status, line) || line != "Name:\t" + name) continue;
+    while (std::getline(status, line))
+      if (line.starts_with("SigBlk:")) mask = std::stoull(line.substr(7), nullptr, 16);
+  }
+  closedir(tasks);
+  return mask;
+}
+
+TEST(signal_masks, the_monitor_takes_no_signals_but_those_of_its_own_faults) {
+  const auto end = weft_test::in_child([] {
+    weft::run([] {
+      const auto bit = [](int signal) { return std::uint64_t{1} << (signal - 1); };
+      std::optional<std::uint64_t> found;
+      while (!found) found = blocked_by_thread_called("weft-monitor");  // it sets its mask, then its name
+      const std::uint64_t mask = *found;
+      for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGPROF, SIGQUIT})
+        if ((mask & bit(signal)) == 0) _exit(signal);
+      for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL})
+        if ((mask & bit(signal)) != 0) _exit(100 + signal);
+    });
+    return 0;
+  });
+  EXPECT_EQ(end.exit_code, 0) << end.signal << " " << end.text;
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+[[gnu::noinline]] int overflow(int depth) {
+  volatile char room[512];
+  room[0] = static_cast<char>(depth);
+  return depth < 0 ? 0 : overflow(depth + 1) + room[0];
+}
+
+TEST(signal_masks, an_overflow_is_reported_also_where_the_fault_was_blocked_when_the_thread_began) {
+  const auto end = weft_test::in_child([] {
+    block({SIGSEGV, SIGBUS});
+    weft::run({.maxprocs = 2}, [] {
+      block({SIGSEGV, SIGBUS});
+      on_a_new_thread([] { overflow(0); });
+    });
+    return 0;
+  });
+  EXPECT_EQ(end.signal, SIGSEGV) << end.exit_code;
+  EXPECT_NE(end.text.find("stack overflow"), std::string::npos) << end.text;
 }
 #endif
 

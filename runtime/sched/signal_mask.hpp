@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which signals the runtime's threads block.
+//
+// Problem: a new thread inherits the mask of whoever starts it, and an M is started by whichever fiber or plain thread
+// happens to make work. One that has blocked SIGSEGV for a moment would leave Ms on which a stack overflow kills
+// without a report, one that has blocked SIGTERM would make it undeliverable. So no thread of the runtime keeps what it
+// inherited:
+//
+//   M, and the caller of run() while it is one   the mask that the caller of run() had, without the fault signals
+//   monitor, dumper, deliverer of signals        everything but the fault signals: no handler of the program runs there
+//
+// Fault signals are those that an instruction raises in its own thread; blocked, they kill without a word. The caller
+// has its own mask back when run() returns. A fiber that changes the mask changes its thread's, as pthread_sigmask
+// says, and that alone.
+//
+// Between its start and its first line a thread still has the inherited mask: then it runs only what libc runs, on a
+// stack of its own.
+#pragma once
+
+#include <signal.h>
+
+namespace weft::inline v0::rt {
+
+/// Makes the calling thread's mask the one of the run() that begins, before it has an M, and returns it.
+sigset_t note_callers_mask() noexcept;
+/// Gives the calling thread the mask of an M.
+void take_machine_mask() noexcept;
+/// Leaves the calling thread no signals but those of its own faults.
+void block_foreign_signals() noexcept;
+
+}  // namespace weft::inline v0::rt

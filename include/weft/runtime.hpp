@@ -62,7 +62,8 @@ WEFT_EXPORT int maxprocs() noexcept;
 /// 1024 throws std::invalid_argument; without a runtime it throws std::logic_error.
 WEFT_EXPORT int set_maxprocs(int n);
 
-/// num_fibers is the number of live fibers; exact while none starts or ends. Any thread; never waits.
+/// num_fibers is the number of live fibers; exact while none starts or ends. One whose join (or whose scope's) has
+/// returned does not count. Any thread; never waits.
 WEFT_EXPORT std::size_t num_fibers() noexcept;
 
 /// go starts `f(args...)` in a fiber of its own, detached. Callable and arguments are decay-copied and invoked as

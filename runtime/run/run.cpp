@@ -71,16 +71,16 @@ struct main_call {
 void await_the_others(nanoseconds_t grace) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   for (;;) {
     last_lock.lock();
-    if (live_fibers() == 1) {
+    if (present_fibers() == 1) {
       last_lock.unlock();
       return;
     }
     waiter<env> w;
     const wait_outcome how = wait_in_queue<env>(last_lock, last_waits, w,
                                                 {wait_reason::shutdown, false, saturating_add(steady_now(), grace)});
-    if (how == wait_outcome::timed_out && live_fibers() > 1) {
+    if (how == wait_outcome::timed_out && present_fibers() > 1) {
       std::fprintf(stderr, "weft: %lld fibers have not ended since main did:\n",
-                   static_cast<long long>(live_fibers() - 1));
+                   static_cast<long long>(present_fibers() - 1));
       dump_everything(stderr);
     }
   }
@@ -170,10 +170,10 @@ void monitor_tick(nanoseconds_t now) noexcept {
     change_width(width);
 }
 
-// The bracket is the caller's; two that end at the same moment: the fence makes at least one of them see both ends.
+// The bracket is the caller's; two that go at the same moment: the fence makes at least one of them see that both are gone.
 void fiber_gone(M* m) noexcept {
   std_atomics::fence_seq_cst();
-  if (live_fibers() != 1) return;
+  if (present_fibers() != 1) return;
   g_list woken;
   {
     detail::spin_guard guard(last_lock);

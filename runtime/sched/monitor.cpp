@@ -169,7 +169,7 @@ class monitor {
       quiet_rounds_ = 0;
       delay_ = quickest;
     } else if (++quiet_rounds_ >= 50) {
-      delay_ = std::min(delay_ * 2, live_fibers() > 1 ? slowest_busy : slowest_alone);
+      delay_ = std::min(delay_ * 2, present_fibers() > 1 ? slowest_busy : slowest_alone);
     }
   }
 

@@ -58,7 +58,7 @@ struct alignas(64) P {
 
   timer_heap timers;
 
-  alignas(64) owned_counter started, ended, parks, wakes, steals, overflows, handoffs;
+  alignas(64) owned_counter started, ended, gone, parks, wakes, steals, overflows, handoffs;
 };
 
 }  // namespace weft::inline v0::rt

@@ -41,7 +41,7 @@ static void pool_stack(void* arg) noexcept {
           "weft: the child of a fork returned from the fiber that it was forked in, which exists in its parent only; "
           "call exec or _exit");
     free_g(m, m->cur);
-    order_arm_before_look();  // the count of ends before the look; pairs with the fences in cancel_everybody
+    order_arm_before_look();  // the count of the gone before the look; pairs with the fences in cancel_everybody
     if (sched.closing.load(std::memory_order_relaxed)) [[unlikely]]
       fiber_gone(m);
     G* next = m->p != nullptr ? pick_local(m->p) : nullptr;

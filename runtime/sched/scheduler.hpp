@@ -74,7 +74,7 @@ struct scheduler {
   alignas(64) std::atomic<std::uint32_t> monitor_sleeps{0};
 
   // What does not belong to a P: starts and ends by plain threads and by Ms without a P.
-  std::atomic<std::int64_t> foreign_started{0}, foreign_ended{0};
+  std::atomic<std::int64_t> foreign_started{0}, foreign_ended{0}, foreign_gone{0};
   std::atomic<std::uint64_t> id_blocks{0};
 };
 
@@ -150,7 +150,10 @@ P* make_p(int number);
 G* allocate_g();
 void free_g(M* m, G* g) noexcept;
 void copy_name(G* g, std::string_view name) noexcept;  ///< (runtime/run/start.cpp)
-std::int64_t live_fibers() noexcept;
+/// A fiber that others may hear of (a joiner, its scope) counts as ended from here on, before they do.
+void count_end() noexcept;
+std::int64_t live_fibers() noexcept;     ///< started and not ended
+std::int64_t present_fibers() noexcept;  ///< started and not gone: those whose end still has something to do count, too
 
 // --- run_fiber.cpp
 // -----------------------------------------------------------------------------------------------------------

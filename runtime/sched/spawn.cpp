@@ -5,7 +5,9 @@
 //  1. A G is constructed once and never destroyed; a chunk is linked into `chunks` before any of its Gs is handed out, so a walk over
 //     the chunks sees every G that anyone may hold.
 //  2. A P's free list belongs to its holder; the shared one to `slab_lock`. mmap runs with no lock held.
-//  3. `started - ended`, summed over the Ps and the foreign counters, is the number of live fibers when none starts or ends.
+//  3. `started - ended`, summed over the Ps and the foreign counters, is the number of live fibers when none starts or ends. A fiber
+//     that somebody may wait for is counted as ended before they hear of it; `gone` counts the last that is left of a fiber: the end of
+//     run() waits for that, as between the two it may still run a scope's error handler.
 #include <sys/mman.h>
 
 #include <new>
@@ -123,12 +125,14 @@ G* allocate_g() {
 
 void free_g(M* m, G* g) noexcept {
   P* p = m != nullptr ? m->p : nullptr;
+  const bool counted = g->ended != nullptr || g->home != nullptr;  // by count_end; nobody hears of the others' end
   g->id.store(0, std::memory_order_relaxed);  // a hint for dumps; cancellers are excluded by the scope lock before this
   g->stk = nullptr;
   if (p != nullptr) {
     g->link = p->free_list;
     p->free_list = g;
-    p->ended.add();
+    if (!counted) p->ended.add();
+    p->gone.add();
     if (++p->free_count > P::max_free) {
       detail::spin_guard guard(slab_lock);
       while (p->free_count > P::max_free / 2) {
@@ -145,18 +149,31 @@ void free_g(M* m, G* g) noexcept {
       g->link = shared_free;
       shared_free = g;
     }
-    sched.foreign_ended.fetch_add(1, std::memory_order_release);
+    if (!counted) sched.foreign_ended.fetch_add(1, std::memory_order_release);
+    sched.foreign_gone.fetch_add(1, std::memory_order_release);
   }
 }
 
-std::int64_t live_fibers() noexcept {
-  // Ends before starts: a fiber that starts and ends in between must not make the difference negative.
-  std::int64_t ended = sched.foreign_ended.load(std::memory_order_acquire);
+void count_end() noexcept {
+  inside_runtime here;
+  if (P* p = here.p())
+    p->ended.add();
+  else
+    sched.foreign_ended.fetch_add(1, std::memory_order_release);
+}
+
+// Ends before starts: a fiber that starts and ends in between must not make the difference negative.
+static std::int64_t started_without(const std::atomic<std::int64_t>& foreign, owned_counter P::*own) noexcept {
+  std::int64_t subtract = foreign.load(std::memory_order_acquire);
   const int known = sched.known_procs.load(std::memory_order_acquire);
-  for (int i = 0; i < known; ++i) ended += sched.all_ps[i].load(std::memory_order_acquire)->ended.get();
+  for (int i = 0; i < known; ++i) subtract += (sched.all_ps[i].load(std::memory_order_acquire)->*own).get();
   std::int64_t started = sched.foreign_started.load(std::memory_order_acquire);
   for (int i = 0; i < known; ++i) started += sched.all_ps[i].load(std::memory_order_acquire)->started.get();
-  return started - ended;
+  return started - subtract;
 }
+
+std::int64_t live_fibers() noexcept { return started_without(sched.foreign_ended, &P::ended); }
+
+std::int64_t present_fibers() noexcept { return started_without(sched.foreign_gone, &P::gone); }
 
 }  // namespace weft::inline v0::rt

@@ -43,6 +43,7 @@ void run_body(G* g) {
     error = std::current_exception();
   }
   free_closure(g);
+  count_end();  // whoever hears of the end no longer finds the fiber in num_fibers()
   detail::nursery* home = g->home;
   if (home != nullptr) {
     // The completion outlives the handle's `release` for as long as the nursery looks at it: the fiber's own reference.

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <semaphore>
@@ -144,8 +145,57 @@ TEST(run, counts_its_fibers) {
     EXPECT_EQ(weft::num_fibers(), 4u);
     gate.close();
     s.join();
-    until([] { return weft::num_fibers() == 1; });
+    EXPECT_EQ(weft::num_fibers(), 1u);
   });
+}
+
+TEST(run, does_not_count_a_fiber_that_was_joined) {
+  weft::run({.maxprocs = 4}, [] {
+    for (int i = 0; i < 2000; ++i) {
+      weft::spawn([] {}).join();
+      ASSERT_EQ(weft::num_fibers(), 1u);
+      auto watched = weft::spawn([] {});
+      while (!watched.done()) weft::yield();
+      ASSERT_EQ(weft::num_fibers(), 1u);
+      weft::scope s;
+      s.go([] {});
+      s.join();
+      ASSERT_EQ(weft::num_fibers(), 1u);
+    }
+  });
+}
+
+TEST(run, does_not_count_a_fiber_that_was_joined_though_its_scope_still_hears_of_its_error) {
+  weft::run([] {
+    weft::chan<void> gate;
+    weft::scope s(weft::collect, {.on_error = [gate](std::exception_ptr) { gate.recv(); }});
+    auto fiber = s.spawn([] { throw std::runtime_error("heard of"); });
+    EXPECT_THROW(fiber.join(), std::runtime_error);
+    EXPECT_EQ(weft::num_fibers(), 1u);
+    gate.close();
+    s.join();
+  });
+}
+
+TEST(run, waits_for_a_fiber_whose_scope_still_hears_of_its_error) {
+  std::atomic<bool> begun{false}, main_ended{false}, heard{false};
+  std::thread foreign;
+  weft::run([&] {
+    foreign = std::thread([&] {  // no fiber waits for this scope
+      weft::scope s(weft::collect, {.on_error = [&](std::exception_ptr) {
+                      begun.store(true);
+                      while (!main_ended.load()) weft::yield();
+                      for (int i = 0; i < 10; ++i) weft::sleep_for(100us);  // parks: somebody must be left to wake it
+                      heard.store(true);
+                    }});
+      s.go([] { throw std::runtime_error("heard of"); });
+      s.join();
+    });
+    until([&] { return begun.load(); });
+    main_ended.store(true);
+  });
+  EXPECT_TRUE(heard.load());
+  foreign.join();
 }
 
 TEST(go, without_a_runtime_is_a_logic_error) {

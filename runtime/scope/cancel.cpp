@@ -34,28 +34,11 @@ void recompute(G* g) noexcept {
   g->cancel.store(effective_from(g, g->frames) ? 1 : 0, std::memory_order_relaxed);  // ordered by the fence of step 2
 }
 
-void mark_below(G* g) noexcept;
-
-// Step 1 for a fiber that is cancelled as a whole, and everything below it. False: it was before.
-bool mark_base(G* g) noexcept {
+bool set_base(G* g) noexcept {
   if (g->base_cancelled.load(std::memory_order_relaxed)) return false;
   g->base_cancelled.store(true, std::memory_order_relaxed);
   recompute(g);
-  mark_below(g);
   return true;
-}
-
-void mark_child(G* child) noexcept {
-  detail::spin_guard guard(child->scope_lock);
-  mark_base(child);
-}
-
-// Step 1 for everything below a fiber whose scope lock is held.
-void mark_below(G* g) noexcept {
-  for (cancel_frame* f = g->frames; f != nullptr; f = f->outer) {
-    if (f->what != cancel_frame::kind::nursery || !effective_outside(g, *f)) continue;
-    nursery_access::mark(*f->children, mark_child);
-  }
 }
 
 void claim_one(G* g, g_list& woken) noexcept {
@@ -64,16 +47,79 @@ void claim_one(G* g, g_list& woken) noexcept {
   woken.push_back(g);
 }
 
-// Step 3, with the scope lock held as in step 1.
-void claim_below(G* g, g_list& woken) noexcept {
-  for (cancel_frame* f = g->frames; f != nullptr; f = f->outer) {
-    if (f->what != cancel_frame::kind::nursery) continue;
-    nursery_access::visit_if_cancelled(*f->children, [&woken](G* child) noexcept {
-      detail::spin_guard guard(child->scope_lock);
-      claim_one(child, woken);
-      claim_below(child, woken);
-    });
+// What a walk does on its way down. Step 1:
+struct marking {
+  bool may_enter(const G* owner, const cancel_frame& frame) const noexcept { return effective_outside(owner, frame); }
+  bool enter(nursery& n) const noexcept { return nursery_access::lock_to_mark(n); }
+  bool visit(G* child) const noexcept { return set_base(child); }  // false: whoever did it has been below, too
+};
+
+// Step 3:
+struct claiming {
+  g_list& woken;
+  bool may_enter(const G*, const cancel_frame&) const noexcept { return true; }
+  bool enter(nursery& n) const noexcept { return nursery_access::lock_if_cancelled(n); }
+  bool visit(G* child) const noexcept {
+    claim_one(child, woken);
+    return true;
   }
+};
+
+// From `frame` outward, the first nursery to go down into; its lock is held then.
+template <class Step>
+cancel_frame* next_nursery(const Step& step, const G* owner, cancel_frame* frame) noexcept {
+  for (; frame != nullptr; frame = frame->outer) {
+    if (frame->what == cancel_frame::kind::nursery && step.may_enter(owner, *frame) && step.enter(*frame->children))
+      return frame;
+  }
+  return nullptr;
+}
+
+// Everything below a nursery whose lock is held, which is free on return. No recursion: the tree itself says where the
+// walk came from, and it stands still, since all locks between `top` and the place of the walk are held.
+template <class Step>
+void walk(const Step& step, nursery& top) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  nursery* in = &top;
+  G* child = nursery_access::first_member(top);
+  for (;;) {
+    cancel_frame* below = nullptr;
+    if (child != nullptr) {
+      child->scope_lock.lock();
+      if (step.visit(child)) below = next_nursery(step, child, child->frames);
+    } else {  // through with this nursery: back to its owner, and on from its frame
+      cancel_frame& frame = nursery_access::frame(*in);
+      nursery_access::unlock(*in);
+      if (in == &top) return;
+      child = static_cast<G*>(frame.g);
+      in = child->home;
+      below = next_nursery(step, child, frame.outer);
+    }
+    if (below != nullptr) {
+      in = below->children;
+      child = nursery_access::first_member(*in);
+    } else {
+      G* const sibling = child->sibling_next;
+      child->scope_lock.unlock();
+      child = sibling;
+    }
+  }
+}
+
+// The same below a fiber whose scope lock is held.
+template <class Step>
+void walk_below(const Step& step, G* g) noexcept {
+  cancel_frame* frame = g->frames;
+  while ((frame = next_nursery(step, g, frame)) != nullptr) {
+    walk(step, *frame->children);
+    frame = frame->outer;
+  }
+}
+
+// Step 1 for a fiber that is cancelled as a whole, and everything below it. False: it was before.
+bool mark_base(G* g) noexcept {
+  if (!set_base(g)) return false;
+  walk_below(marking{}, g);
+  return true;
 }
 
 }  // namespace
@@ -82,7 +128,7 @@ void claim_fiber(const fiber_ref& who, g_list& woken) noexcept {
   detail::spin_guard guard(who.g->scope_lock);
   if (who.g->id.load(std::memory_order_relaxed) != who.id) return;
   claim_one(who.g, woken);
-  claim_below(who.g, woken);
+  walk_below(claiming{woken}, who.g);
 }
 
 void push_frame(G* g, cancel_frame& frame) noexcept {
@@ -112,7 +158,7 @@ bool mark_region(cancel_frame& frame, fiber_ref& whose) noexcept {
   frame.cancelled = true;
   whose = {g, g->id.load(std::memory_order_relaxed)};
   recompute(g);
-  mark_below(g);
+  walk_below(marking{}, g);
   return true;
 }
 
@@ -128,14 +174,13 @@ void cancel_fiber(G* g, std::uint64_t id) noexcept {
 }
 
 void cancel_nursery(nursery& n) noexcept {
-  if (!nursery_access::mark(n, mark_child)) return;
+  const marking mark;
+  if (!mark.enter(n)) return;
+  walk(mark, n);
   fence_all_threads();
   g_list woken;
-  nursery_access::visit_if_cancelled(n, [&woken](G* child) noexcept {
-    detail::spin_guard guard(child->scope_lock);
-    claim_one(child, woken);
-    claim_below(child, woken);
-  });
+  const claiming claim{woken};
+  if (claim.enter(n)) walk(claim, n);
   wake_all(woken);
 }
 
@@ -170,7 +215,7 @@ void finish_expired(fired_timers& fired) noexcept {
     detail::spin_guard guard(g->scope_lock);
     if (g->id.load(std::memory_order_relaxed) != fired.expired[i].id) continue;
     recompute(g);
-    mark_below(g);
+    walk_below(marking{}, g);
   }
   fence_all_threads();
   g_list woken;

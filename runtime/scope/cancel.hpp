@@ -21,8 +21,9 @@
 //  3. A nursery's members are pinned by its lock: a child leaves it, under that lock, as its last act.
 //  4. Nothing is linked per wait.
 // Lock order, downwards in the tree: cancel_scope lock < scope_lock of a fiber < lock of a nursery it has opened <
-// scope_lock of a child < ... ; a timer heap's lock comes before a scope lock. The recursion is as deep as scopes are
-// nested.
+// scope_lock of a child < ... ; a timer heap's lock comes before a scope lock. A walk holds every lock between where it
+// began and where it is, so that the way back stands; it needs no stack of its own and allocates nothing, however deep
+// scopes are nested.
 #pragma once
 
 #include <weft/detail/cancel_frame.hpp>

@@ -9,22 +9,29 @@
 namespace weft::inline v0::detail {
 
 struct nursery_access {
-  /// Flags the nursery and calls `mark_child(G*)` for each member, under its lock. False: it was cancelled before.
-  template <class F>
-  static bool mark(nursery& n, F&& mark_child) noexcept {
-    spin_guard guard(n.lock_);
-    if (n.cancelled_) return false;
-    n.cancelled_ = true;
-    for (auto* g = static_cast<rt::G*>(n.members_); g != nullptr; g = g->sibling_next) mark_child(g);
-    return true;
+  /// Flags the nursery, and holds its lock. False: it was cancelled before, and the lock is free.
+  static bool lock_to_mark(nursery& n) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    n.lock_.lock();
+    if (!n.cancelled_) {
+      n.cancelled_ = true;
+      return true;
+    }
+    n.lock_.unlock();
+    return false;
   }
-
-  template <class F>
-  static void visit_if_cancelled(nursery& n, F&& visit) noexcept {
-    spin_guard guard(n.lock_);
-    if (!n.cancelled_) return;
-    for (auto* g = static_cast<rt::G*>(n.members_); g != nullptr; g = g->sibling_next) visit(g);
+  /// Holds its lock, unless it is not cancelled: false, and the lock is free.
+  static bool lock_if_cancelled(nursery& n) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    n.lock_.lock();
+    if (n.cancelled_) return true;
+    n.lock_.unlock();
+    return false;
   }
+  static void unlock(nursery& n) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { n.lock_.unlock(); }
+  /// Under its lock: its members, linked by `sibling_next`.
+  static rt::G* first_member(const nursery& n) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    return static_cast<rt::G*>(n.members_);
+  }
+  static cancel_frame& frame(nursery& n) noexcept { return n.frame_; }
 
   /// The end of a child, in the child: reports its error, leaves. The nursery may be gone afterwards.
   static void leave(nursery& n, rt::G* g, std::exception_ptr error) noexcept;

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -638,6 +639,97 @@ TEST(with_timeout, thousands_that_do_not_expire_leave_nothing_behind) {
     long sum = 0;
     for (int i = 0; i < 5000; ++i) sum += weft::with_timeout(1h, [] { return 1; });
     EXPECT_EQ(sum, 5000);
+  });
+}
+
+// A chain of fibers, each in a scope that the one before it has opened, with `depth` of them waiting in the end. `cut`
+// runs once they do. How many of them were cancelled.
+template <class Cut>
+int cancel_chain(int depth, Cut cut) {
+  std::atomic<int> begun{0}, cancelled{0};
+  const std::function<void()> link = [&] {
+    weft::scope below;
+    if (begun.fetch_add(1) + 1 < depth) below.go([&] { link(); });
+    try {
+      chan<void>(nullptr).recv();
+    } catch (const weft::cancelled&) {
+      cancelled.fetch_add(1);
+      throw;
+    }
+  };
+  cut([&] { link(); }, [&] { until_waiting(static_cast<std::size_t>(depth)); });
+  return cancelled.load();
+}
+
+constexpr int deep = 20'000;  // more than a walk that recurses could have on a stack of 256 KiB
+
+TEST(cancel_deep, by_the_outermost_scope) {
+  weft::run([] {
+    EXPECT_EQ(cancel_chain(deep,
+                           [](auto first, auto until_all_wait) {
+                             weft::scope top;
+                             top.go(first);
+                             until_all_wait();
+                             top.cancel();
+                             top.join();
+                           }),
+              deep);
+  });
+}
+
+TEST(cancel_deep, by_the_handle_of_the_first_fiber) {
+  weft::run([] {
+    EXPECT_EQ(cancel_chain(deep,
+                           [](auto first, auto until_all_wait) {
+                             auto fiber = weft::spawn(first);
+                             until_all_wait();
+                             fiber.cancel();
+                             EXPECT_THROW(fiber.join(), weft::fiber_cancelled);
+                           }),
+              deep);
+  });
+}
+
+TEST(cancel_deep, by_a_region_around_the_outermost_scope) {
+  weft::run([] {
+    EXPECT_EQ(cancel_chain(deep,
+                           [](auto first, auto until_all_wait) {
+                             weft::cancel_scope region;
+                             auto outermost = weft::spawn([&] { EXPECT_FALSE(region.run(first)); });
+                             until_all_wait();
+                             region.cancel();
+                             outermost.join();
+                           }),
+              deep);
+  });
+}
+
+// Several children at each level: the walk must come back to every one of them.
+TEST(cancel_deep, a_tree_is_cancelled_down_to_its_last_leaf) {
+  weft::run([] {
+    constexpr int levels = 7, children = 3;
+    std::atomic<int> fibers{0}, cancelled{0};
+    const std::function<void(int)> grow = [&](int level) {
+      fibers.fetch_add(1);
+      weft::scope left, right;
+      try {
+        for (int i = 0; level < levels && i < children; ++i)
+          (i % 2 == 0 ? left : right).go([&, level] { grow(level + 1); });
+        chan<void>(nullptr).recv();
+      } catch (const weft::cancelled&) {
+        cancelled.fetch_add(1);
+        throw;
+      }
+    };
+    weft::scope top;
+    top.go([&] { grow(0); });
+    int expected = 0;
+    for (int level = 0, width = 1; level <= levels; ++level, width *= children) expected += width;
+    until_waiting(static_cast<std::size_t>(expected));
+    top.cancel();
+    top.join();
+    EXPECT_EQ(fibers.load(), expected);
+    EXPECT_EQ(cancelled.load(), expected);
   });
 }
 

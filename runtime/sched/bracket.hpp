@@ -91,6 +91,12 @@ class alignas(128) bracket {
 
   bool fences() const noexcept { return mode_ != 0; }
 
+  // Under a lock that orders it before the M's next thread, while it has none: as if newly made.
+  void reset(bool fences) noexcept {
+    mode_ = fences ? fencing : 0;
+    req_.store(mode_, std::memory_order_relaxed);
+  }
+
  private:
   static constexpr std::uint32_t standing = 1;
   static constexpr std::uint32_t fencing = 2;
@@ -101,7 +107,7 @@ class alignas(128) bracket {
   }
 
   typename Atomics::template atomic<std::uint64_t> seq_{1};  // pairs with look and unchanged
-  const std::uint32_t mode_;
+  std::uint32_t mode_;
   typename Atomics::template atomic<std::uint32_t> req_;  // pairs with enter
 };
 

@@ -111,6 +111,7 @@ M* make_m() noexcept {
     detail::spin_guard guard(sched.lock);
     if (M* m = sched.spare_ms) {
       sched.spare_ms = m->idle_link;
+      m->section.reset(parkers_must_fence);  // it may stem from an earlier run(), with another answer
       return m;
     }
   }

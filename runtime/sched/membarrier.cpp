@@ -5,18 +5,32 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "runtime/inspect/fatal.hpp"
+#include "runtime/sched/scheduler.hpp"
+
 namespace weft::inline v0::rt {
 
 constinit std::atomic<bool> parkers_must_fence{false};
 
+static bool membarrier(int command) noexcept { return syscall(SYS_membarrier, command, 0, 0) == 0; }
+
 void init_membarrier() noexcept {
-  const bool refused = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0;
-  parkers_must_fence.store(refused, std::memory_order_relaxed);
+  const bool granted =
+      membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+  parkers_must_fence.store(!granted, std::memory_order_relaxed);
 }
 
 void fence_all_threads() noexcept {
-  const bool refused = parkers_must_fence.load(std::memory_order_relaxed);
-  if (refused || syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0) std_atomics::fence_seq_cst();
+  const bool must_be_granted = !parkers_must_fence.load(std::memory_order_relaxed);
+  if (must_be_granted && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) return;
+  std_atomics::fence_seq_cst();
+  // Before the first run(), between two and in the child of a fork there is no fiber to cancel and no P to take.
+  const bool runs = sched.procs.load(std::memory_order_relaxed) != 0 && !sched.ended.load(std::memory_order_relaxed);
+  if (must_be_granted && runs) {
+    fatal(
+        "weft: membarrier(2), which run() was granted, is refused now, while threads rely on it; allow it in the "
+        "seccomp filter, or install the filter before weft::run, which then does without");
+  }
 }
 
 }  // namespace weft::inline v0::rt

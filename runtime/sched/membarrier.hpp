@@ -3,7 +3,9 @@
 // fence, so that the frequent side (entering the runtime, arming a wait) needs none.
 //
 // Where membarrier(2) cannot be had (Linux < 4.14, seccomp), `fence_all_threads` is this thread's own fence only, and
-// the frequent side fences too: brackets by their mode, parkers by `order_arm_before_look`.
+// the frequent side fences too: brackets by their mode, parkers by `order_arm_before_look`. Each run() asks for both, the
+// registration and the call itself. A call that is refused later (a filter that was installed while it runs) is fatal:
+// others have relied on it already, and nothing but the call could make up for that.
 #pragma once
 
 #include "runtime/base/atomics.hpp"

@@ -17,6 +17,7 @@
 #include <weft/weft.hpp>
 
 #include "runtime/fiber/stack.hpp"
+#include "runtime/sched/m.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "tests/support/child.hpp"
 #include "tests/support/seccomp.hpp"
@@ -31,6 +32,7 @@ using weft_test::refuse;
 using weft_test::scaled;
 
 constexpr int no_filters = 77;
+constexpr int no_membarrier = 78;
 constexpr int guard_install = 102;  // MADV_GUARD_INSTALL
 
 #define EXPECT_GOOD_END(end)                                                          \
@@ -129,6 +131,67 @@ TEST(refused_calls, with_membarrier_no_parker_fences) {
     return code;
   });
   EXPECT_GOOD_END(end);
+}
+
+TEST(refused_calls, a_membarrier_that_is_registered_but_cannot_be_called_is_none) {
+  const child_end end = in_child([] {
+    if (!refuse({{SYS_membarrier, EPERM, 0, MEMBARRIER_CMD_PRIVATE_EXPEDITED}})) return no_filters;
+    const int code = everyday_life();
+    CHECK(weft::rt::parkers_must_fence);
+    return code;
+  });
+  EXPECT_GOOD_END(end);
+}
+
+TEST(refused_calls, a_runtime_that_is_started_after_membarrier_was_lost_fences_on_every_thread) {
+  const child_end end = in_child([] {
+    const int code = everyday_life();
+    if (!refuse({{SYS_membarrier, EPERM}})) return no_filters;
+    weft::run({.maxprocs = 4}, [] {
+      std::atomic<int> begun{0};
+      weft::scope s;
+      for (int i = 0; i < 4; ++i) {
+        s.go([&] {  // each on a thread of its own
+          begun.fetch_add(1);
+          while (begun.load() < 4) {
+          }
+          CHECK(weft::rt::current_m()->section.fences());
+        });
+      }
+      s.join();
+    });
+    return code != 0 ? code : everyday_life();
+  });
+  EXPECT_GOOD_END(end);
+}
+
+TEST(refused_calls, without_a_runtime_nobody_asks_for_membarrier) {
+  const child_end end = in_child([] {
+    weft::scope(weft::collect).cancel();  // the process is not registered
+    weft::run([] {});
+    if (!refuse({{SYS_membarrier, EPERM}})) return no_filters;
+    weft::scope(weft::collect).cancel();
+    return 0;
+  });
+  EXPECT_GOOD_END(end);
+}
+
+// Who relies on it has not fenced: to go on would be to lose a wake-up some day.
+TEST(refused_calls, a_membarrier_that_is_lost_under_way_ends_the_process_with_a_sentence) {
+  const child_end end = in_child([] {
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0) return no_membarrier;
+    weft::run([] {
+      auto waiter = weft::spawn([] { weft::chan<void>(nullptr).recv(); });
+      if (!refuse({{SYS_membarrier, EPERM}})) _exit(no_filters);
+      waiter.cancel();
+    });
+    return 0;
+  });
+  if (end.exit_code == no_filters || end.exit_code == no_membarrier)
+    GTEST_SKIP() << "no seccomp, or no membarrier here";
+  EXPECT_EQ(end.exit_code, 2) << "signal " << end.signal;
+  EXPECT_NE(end.text.find("membarrier(2)"), std::string::npos) << end.text;
+  EXPECT_NE(end.text.find("before weft::run"), std::string::npos) << end.text;
 }
 
 TEST(refused_calls, without_guard_install_stacks_are_guarded_by_mprotect) {

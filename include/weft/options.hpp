@@ -58,7 +58,8 @@ struct options {
   /// says.
   netpoll_backend netpoll = netpoll_backend::automatic;
 
-  /// The most OS threads that the runtime starts, at least 1.
+  /// The most OS threads that the runtime starts to run fibers on, at least 1, and 2 with `pin_main`. Once it is reached
+  /// (or the system refuses another thread) the fibers go on with those there are; this is said once on stderr.
   int max_threads = 10000;
 
   /// The most fibers that may live at a time; past it `spawn` throws `std::system_error` with

@@ -231,6 +231,12 @@ resolved_options resolve(const options& asked) {
   if (asked.max_threads < 1) {
     reject_member("options::max_threads", std::to_string(asked.max_threads), "expected a whole number of 1 or more");
   }
+  if (asked.pin_main && asked.max_threads < 2) {
+    reject_member(
+        "options::max_threads", std::to_string(asked.max_threads),
+        "expected 2 or more with pin_main, whose thread runs main alone: one that blocks its thread would stop "
+        "main, too");
+  }
   resolved.max_threads = asked.max_threads;
   resolved.max_fibers = asked.max_fibers;
   resolved.pin_main = asked.pin_main;

@@ -212,6 +212,7 @@ void run_main(const options& how, callable_ref f) {
       std::memory_order_relaxed);
   install_overflow_handler();
   sched.max_threads = settled.max_threads;
+  sched.shortage_was_said.store(false, std::memory_order_relaxed);
 #ifdef WEFT_DEBUG_CHECKS
   sched.migrate_on_wake = settled.maxprocs > 1;  // whoever caches what belongs to a thread across a wait is caught
 #endif

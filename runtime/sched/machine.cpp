@@ -14,6 +14,10 @@
 
 #include <cxxabi.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <new>
 
 #include "runtime/fiber/context.hpp"
@@ -62,13 +66,13 @@ void* thread_main(void* arg) {
   return nullptr;
 }
 
-bool spawn_thread(M* m) noexcept {
+int spawn_thread(M* m) noexcept {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   const int error = pthread_create(&m->thread, &attributes, thread_main, m);
   pthread_attr_destroy(&attributes);
-  return error == 0;
+  return error;
 }
 
 }  // namespace
@@ -127,13 +131,41 @@ M* make_m() noexcept {
   return m;
 }
 
+// Into a buffer and out in one write: this may be a fiber's stack, and stdio would put another 8 KiB there.
+void say_threads_are_short(int running, int error) noexcept {
+  if (sched.shortage_was_said.exchange(true, std::memory_order_relaxed)) return;
+  char text[320];
+  char room[96];
+  const int size =
+      error == 0
+          ? std::snprintf(text, sizeof text,
+                          "weft: options::max_threads = %d is reached: fibers that are ready wait until one of these "
+                          "threads comes free; raise it, or let fewer fibers block their thread at a time\n",
+                          running)
+          : std::snprintf(text, sizeof text,
+                          "weft: cannot start a thread beside the %d there are (%s): fibers that are ready wait until "
+                          "one comes free; raise the limit on threads (ulimit -u, the cgroup's pids.max), or set "
+                          "options::max_threads\n",
+                          running, strerror_r(error, room, sizeof room));
+  if (size > 0 && write(STDERR_FILENO, text, std::min(static_cast<std::size_t>(size), sizeof text - 1)) < 0) return;
+}
+
 // The caller owns `p`, and a searcher's count if `searching`.
 bool start_machine(P* p, bool searching) noexcept {
+  int running = 0;
+  bool allowed = false;
   {
     detail::spin_guard guard(sched.lock);
-    if (sched.threads >= sched.max_threads || sched.ended.load(std::memory_order_relaxed)) return false;
-    ++sched.threads;
+    if (sched.ended.load(std::memory_order_relaxed)) return false;
+    running = sched.threads;
+    allowed = running < sched.max_threads;
+    if (allowed) ++sched.threads;
   }
+  if (!allowed) {
+    say_threads_are_short(running, 0);
+    return false;
+  }
+  int error = ENOMEM;
   M* m = make_m();
   if (m != nullptr) {
     m->p = p;
@@ -142,10 +174,12 @@ bool start_machine(P* p, bool searching) noexcept {
     m->wake_word.store(0, std::memory_order_relaxed);
     p->m.store(m, std::memory_order_release);
     note_busy();
-    if (spawn_thread(m)) return true;
+    error = spawn_thread(m);
+    if (error == 0) return true;
     m->p = nullptr;
     m->searching = false;
   }
+  say_threads_are_short(running, error);
   detail::spin_guard guard(sched.lock);
   --sched.threads;
   if (m != nullptr) {

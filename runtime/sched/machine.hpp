@@ -12,6 +12,10 @@ M* make_m() noexcept;
 void attach_thread(M* m) noexcept;
 void detach_thread(M* m) noexcept;
 
+/// Says on stderr, once per run, that there are no more threads to be had: `max_threads` is reached (error 0), or the
+/// system gave `error`. The fibers go on with the threads there are. No lock held.
+void say_threads_are_short(int running, int error) noexcept;
+
 /// Notes who holds `p`; it came to the caller under a lock.
 void own(M* m, P* p) noexcept;
 /// After `own`, with no lock held: gets the monitor up if it slept.

@@ -246,10 +246,17 @@ class monitor {
   }
 
   bool too_many_threads() noexcept {
-    detail::spin_guard guard(sched.lock);
-    if (sched.idle_threads > 0 || sched.polling_m != nullptr) return false;
-    if (sched.threads >= sched.max_threads) return true;
-    if (sched.threads < 4 * sched.procs.load(std::memory_order_relaxed) + 64) return false;
+    int threads = 0;
+    {
+      detail::spin_guard guard(sched.lock);
+      if (sched.idle_threads > 0 || sched.polling_m != nullptr) return false;
+      threads = sched.threads;
+    }
+    if (threads >= sched.max_threads) {
+      say_threads_are_short(threads, 0);
+      return true;
+    }
+    if (threads < 4 * sched.procs.load(std::memory_order_relaxed) + 64) return false;
     if (now_ - last_extra_thread_ < millisecond) return true;
     last_extra_thread_ = now_;
     return false;

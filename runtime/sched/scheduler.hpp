@@ -47,7 +47,8 @@ struct scheduler {
   std::atomic<bool> closing{false};          ///< main has returned: fibers are being cancelled and awaited
   bool migrate_on_wake = false;              ///< debug builds: every woken fiber goes to the global queue
   int max_threads = 10000;
-  std::size_t fiber_limit = 0;  ///< spawn fails beyond it; 0: none
+  std::atomic<bool> shortage_was_said{false};  ///< of threads, in this run; relaxed: it only says who came first
+  std::size_t fiber_limit = 0;                 ///< spawn fails beyond it; 0: none
 
   alignas(64) detail::spin_lock lock;
   global_queue global WEFT_GUARDED_BY(lock);

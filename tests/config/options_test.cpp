@@ -280,6 +280,14 @@ TEST_F(options_test, a_netpoll_member_without_a_name_is_refused) {
             "options::netpoll = 3: expected a named value of netpoll_backend (automatic, epoll, io_uring)");
 }
 
+// The thread that called run() is main's then, and no other fiber's.
+TEST_F(options_test, max_threads_is_at_least_2_with_a_pinned_main) {
+  EXPECT_EQ(resolve({.max_threads = 2, .pin_main = true}).max_threads, 2);
+  EXPECT_EQ(complaint({.max_threads = 1, .pin_main = true}),
+            "options::max_threads = 1: expected 2 or more with pin_main, whose thread runs main alone: one that blocks "
+            "its thread would stop main, too");
+}
+
 TEST_F(options_test, max_threads_is_at_least_1) {
   EXPECT_EQ(resolve({.max_threads = 1}).max_threads, 1);
   EXPECT_EQ(resolve({.max_threads = INT_MAX}).max_threads, INT_MAX);

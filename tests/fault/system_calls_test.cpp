@@ -294,6 +294,11 @@ TEST(refused_calls, without_further_threads_the_ones_there_are_do_the_work) {
     return 0;
   });
   EXPECT_GOOD_END(end);
+  const std::string sentence = "weft: cannot start a thread beside the ";
+  EXPECT_TRUE(end.text.starts_with(sentence)) << end.text;
+  EXPECT_EQ(end.text.rfind(sentence), 0u) << "more than once: " << end.text;
+  EXPECT_NE(end.text.find("(Resource temporarily unavailable)"), std::string::npos) << end.text;
+  EXPECT_NE(end.text.find("ulimit -u"), std::string::npos) << end.text;
 }
 
 }  // namespace

@@ -13,11 +13,13 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include <weft/weft.hpp>
 
+#include "tests/support/captured_stderr.hpp"
 #include "tests/support/until_waiting.hpp"
 #include "tests/support/watchdog.hpp"
 
@@ -172,15 +174,17 @@ int threads_of_process() {
   return count;
 }
 
-TEST_F(handoff, no_more_threads_than_max_threads) {
+TEST_F(handoff, no_more_threads_than_max_threads_and_that_is_said_once_in_a_run) {
   constexpr int most = 4, readers = 20;
   const int before = threads_of_process();
+  weft_test::captured_stderr said;
   weft::run({.maxprocs = 2, .max_threads = most}, [&] {
     std::atomic<int> begun{0}, ended{0};
     int seen = 0;
     // All but the first few readers can only begin once others have been let go; the plain thread does that in the end.
     std::thread observer([&] {
-      while (begun.load() < most) std::this_thread::yield();
+      while (begun.load() < most + 1) std::this_thread::yield();  // with the caller's
+      said.read_until("\n");
       while (ended.load() < readers) {
         seen = std::max(seen, threads_of_process());
         const int so_far = ended.load();
@@ -200,6 +204,38 @@ TEST_F(handoff, no_more_threads_than_max_threads) {
     weft::blocking([&] { observer.join(); });
     EXPECT_EQ(ended.load(), readers);
     EXPECT_LE(seen, before + most + 2) << "beside the program's: the monitor, and the observer";
+  });
+  const std::string text = said.read_all();
+  EXPECT_TRUE(text.starts_with("weft: options::max_threads = 4 is reached: ")) << text;
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;
+  EXPECT_NE(text.find("raise it"), std::string::npos) << text;
+}
+
+// Threads that block are replaced while there are some to be had, and nobody is told.
+TEST_F(handoff, as_long_as_threads_are_to_be_had_nothing_is_said) {
+  weft_test::captured_stderr said;
+  weft::run({.maxprocs = 1, .max_threads = 3}, [&] {
+    weft::scope s;
+    for (int i = 0; i < 2; ++i) s.go([&] { block_in_read(); });
+    hundred_round_trips();
+    for (int i = 0; i < 2; ++i) unblock();
+    s.join();
+  });
+  EXPECT_EQ(said.read_all(), "");
+}
+
+TEST_F(handoff, a_pinned_main_goes_on_with_two_threads_while_one_blocks) {
+  weft::run({.maxprocs = 1, .max_threads = 2, .pin_main = true}, [&] {
+    weft::chan<void> begun;
+    weft::scope s;
+    s.go([&, begun] {
+      begun.send();
+      weft::blocking([&] { block_in_read(); });
+    });
+    begun.recv();
+    hundred_round_trips();
+    unblock();
+    s.join();
   });
 }
 

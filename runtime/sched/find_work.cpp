@@ -27,13 +27,6 @@ constexpr std::uint32_t max_batch = 128;
 constexpr int steal_rounds = 3;
 constexpr int vain_rounds = 3;  ///< looks at a runnext that cannot be had, before the monitor's tick is trusted
 
-// A thread that gets up for a timer costs some 5 µs of CPU, so with many timers pending it gets up for those of 40 µs
-// at once, late but never early. With few of them each is exact: a single ticker must not be slowed down.
-constexpr nanoseconds_t timer_wakes_apart = 40'000;
-constexpr std::uint32_t few_timers = 16;
-/// When somebody last got up for timers. A hint: whoever reads an old value only gets somebody up too early.
-constinit std::atomic<nanoseconds_t> last_timer_wake{0};
-
 nanoseconds_t read_clock(P* p) noexcept {
   p->now = steady_now();
   sched.coarse_now.store(p->now, std::memory_order_relaxed);
@@ -66,22 +59,16 @@ void run_retired_timers(M* m) noexcept {
     run_timers(m, sched.all_ps[i].load(std::memory_order_acquire)->timers);
 }
 
-nanoseconds_t worth_getting_up(nanoseconds_t earliest, std::uint32_t timers) noexcept {
-  if (earliest == never || timers <= few_timers) return earliest;
-  return std::max(earliest, last_timer_wake.load(std::memory_order_relaxed) + timer_wakes_apart);
+void add(pending_timers& all, const timer_heap& heap) noexcept {
+  all.earliest = std::min(all.earliest, heap.next_when());
+  all.count += heap.size();
 }
 
-// When a timer is next worth running for an M that has nothing else to do.
-nanoseconds_t next_timer_wake() noexcept {
-  nanoseconds_t earliest = never;
-  std::uint32_t timers = 0;
+pending_timers look_at_timers() noexcept {
+  pending_timers all;
   const int known = sched.known_procs.load(std::memory_order_acquire);
-  for (int i = 0; i < known; ++i) {
-    const timer_heap& heap = sched.all_ps[i].load(std::memory_order_acquire)->timers;
-    earliest = std::min(earliest, heap.next_when());
-    timers += heap.size();
-  }
-  return worth_getting_up(earliest, timers);
+  for (int i = 0; i < known; ++i) add(all, sched.all_ps[i].load(std::memory_order_acquire)->timers);
+  return all;
 }
 
 // Found while searching (7): the last searcher sees to it that another searches, if there is anything left to find.
@@ -167,15 +154,13 @@ G* look(M* m) noexcept {
   run_timers(m, p->timers);
   if (p->tick % P::global_tick == 0) {
     run_retired_timers(m);
-    // Fibers that only yield, or wake each other through an empty runnext, wake nobody: this is where idle Ps hear of
-    // them. Of one beyond the one that is taken next, that is: whoever comes for a pair that hands things to and fro
-    // finds nothing.
-    if (sched.idle.idle_ps() != 0 && p->queue.size() > 1) {
-      std_atomics::fence_seq_cst();
-      wake_if_wanted();
+    G* g = take_global(m, true);
+    if (g == nullptr) g = poll_now(m);
+    if (g == nullptr) g = pick_own(p);
+    if (g != nullptr) {
+      if (sched.idle.left_over_wants_wake(p->queue)) wake_one();
+      return g;
     }
-    if (G* g = take_global(m, true)) return g;
-    if (G* g = poll_now(m)) return g;
   }
   if (sched.global_has_urgent()) {
     if (G* g = take_global(m, true)) return g;
@@ -190,25 +175,19 @@ G* look(M* m) noexcept {
 bool anything_to_do(bool with_runnext) noexcept {
   if (sched.global_size() != 0) return true;
   const int known = sched.known_procs.load(std::memory_order_acquire);
-  nanoseconds_t earliest = never;
-  std::uint32_t timers = 0;
+  pending_timers timers;
   for (int i = 0; i < known; ++i) {
     P* p = sched.all_ps[i].load(std::memory_order_acquire);
     if (with_runnext ? !p->queue.empty() : p->queue.size() > (p->queue.peek_next() != nullptr ? 1u : 0u)) return true;
-    earliest = std::min(earliest, p->timers.next_when());
-    timers += p->timers.size();
+    add(timers, p->timers);
   }
-  return earliest != never && worth_getting_up(earliest, timers) <= steady_now();
+  return timers.earliest != never && sched.timers.get_up_for(timers) <= steady_now();
 }
 
 // Steps 9 and 10 for one M: the only one that sleeps in the poller at a time.
 void sleep_in_poller(M* m) noexcept {
-  // Whoever starts an earlier timer without holding a P reads poll_until after publishing the timer; we publish it
-  // before we read the timers. Pairs with wake_sleeper_before.
-  sched.poll_until.store(never, std::memory_order_seq_cst);
-  std_atomics::fence_seq_cst();
-  const nanoseconds_t until = next_timer_wake();
-  sched.poll_until.store(until, std::memory_order_seq_cst);
+  sched.timers.lie_down();
+  const nanoseconds_t until = sched.timers.sleep_until(look_at_timers());
   nanoseconds_t timeout = never;
   if (until != never) timeout = std::max<nanoseconds_t>(0, until - steady_now());
   g_list ready;
@@ -219,16 +198,14 @@ void sleep_in_poller(M* m) noexcept {
     futex_wait(sched.sleeper_word, 0, timeout);
     sched.sleeper_word.store(0, std::memory_order_relaxed);
   }
-  if (until != never) {
-    const nanoseconds_t now = steady_now();
-    if (now >= until) last_timer_wake.store(now, std::memory_order_relaxed);
-  }
-  sched.poll_until.store(0, std::memory_order_seq_cst);
+  const nanoseconds_t now = until != never ? steady_now() : 0;
+  const bool due = now >= until;
+  sched.timers.get_up();
   {
     detail::spin_guard guard(sched.lock);
     sched.polling_m = nullptr;
     sched.poller_taken = false;
-    if (m->next_p == nullptr && (ready.head != nullptr || anything_to_do(true))) {
+    if (m->next_p == nullptr && (ready.head != nullptr || due || anything_to_do(true))) {
       if (P* p = take_idle_p()) m->next_p = p;
     }
   }
@@ -238,6 +215,7 @@ void sleep_in_poller(M* m) noexcept {
     note_busy();
     ready_from_loop(m, ready);
     run_all_timers(m);
+    if (due) sched.timers.has_served(now);  // only now: until they have run nothing may be put off on their account
     return;
   }
   if (ready.head == nullptr) return;
@@ -398,8 +376,8 @@ void install_poller(poller& net) noexcept {
 }
 
 void nudge_sleeper() noexcept {
-  const nanoseconds_t until = sched.poll_until.load(std::memory_order_seq_cst);  // pairs with sleep_in_poller
-  if (until != 0 && next_timer_wake() < until) wake_poller();
+  if (sched.timers.somebody_sleeps() && sched.timers.sleeps_past(sched.timers.get_up_for(look_at_timers())))
+    wake_poller();
 }
 
 bool start_timer(timer& t) noexcept {
@@ -416,8 +394,7 @@ bool start_timer(timer& t) noexcept {
 }
 
 void wake_sleeper_before(nanoseconds_t when) noexcept {
-  const nanoseconds_t until = sched.poll_until.load(std::memory_order_seq_cst);  // pairs with sleep_in_poller
-  if (until != 0 && when < until) wake_poller();
+  if (sched.timers.sleeps_past(when)) wake_poller();
 }
 
 }  // namespace weft::inline v0::rt

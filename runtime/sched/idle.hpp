@@ -17,7 +17,10 @@
 //       (put_next's exchange is the fence; the fiber it displaced goes to the ring after it, without one:
 //       run_queue.hpp.)
 //    2  if (submit_wants_wake()) wake.      Pairs with 9. Waking nobody is right for `ready` into an empty runnext:
-//       its caller is about to park and to run that fiber itself; the monitor's tick is the safety net.
+//       its caller is about to park and to run that fiber itself; the monitor's tick is the safety net. Nor does a
+//       yield wake anybody. Of both, what is still in the queue after an M's pick in its loop (each 61st at the latest)
+//       is announced then: if (left_over_wants_wake(own queue)) wake. A pair that hands things to and fro leaves
+//       nothing: whoever came for it would find nothing.
 //   Wake (the caller owns a searcher's count now, and hands it to the M that it wakes)
 //    3  Lock. No idle P: wake_failed(), unlock, done. Else pop it, take_p(), pop an idle M or start one, unlock; the M
 //       begins at 5, searching. If no thread could be started: put the P back, give_up_p(true).
@@ -77,6 +80,15 @@ class alignas(64) idle_state {
       if (word_.compare_exchange_weak(word, word + one_searcher, std::memory_order_seq_cst)) return true;
     }
     return false;
+  }
+
+  // The owner of a queue that has just picked a fiber, which it is about to run: whether somebody must be woken for the
+  // others in it, who may have come there without steps 1 and 2. As submit_wants_wake. No fence if there are none.
+  template <class Queue>
+  [[nodiscard]] bool left_over_wants_wake(const Queue& own) noexcept {
+    if (own.empty()) return false;
+    Atomics::fence_seq_cst();  // the puts before the look; pairs with give_up_p
+    return submit_wants_wake();
   }
 
   // Waker, step 3, under the lock under which it saw the list of idle Ps empty.

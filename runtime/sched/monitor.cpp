@@ -304,7 +304,7 @@ class monitor {
   // While every P is busy nobody sleeps in the poller, and a P whose fibers run long looks there seldom.
   void poll_for_the_busy() noexcept {
     poller* net = sched.net.load(std::memory_order_acquire);
-    if (net == nullptr || !net->has_waiters() || sched.poll_until.load(std::memory_order_relaxed) != 0) return;
+    if (net == nullptr || !net->has_waiters() || sched.timers.somebody_sleeps()) return;
     if (now_ - last_poll_ < poll_after) return;
     last_poll_ = now_;
     g_list ready;

@@ -27,6 +27,7 @@
 #include "runtime/sched/p.hpp"
 #include "runtime/sched/poller.hpp"
 #include "runtime/sched/thread_g.hpp"
+#include "runtime/sched/timer_watch.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -62,7 +63,7 @@ struct scheduler {
       false;  ///< a wake found no M to wake: whoever lies down next looks again instead
   bool poller_taken WEFT_GUARDED_BY(lock) = false;  ///< somebody sleeps in the poller, or is just coming out of it
   std::atomic<std::uint32_t> threads_changed{0};    ///< futex of the end of run()
-  std::atomic<nanoseconds_t> poll_until{0};         ///< till when it sleeps; 0: nobody does
+  timer_watch<std_atomics> timers;                  ///< till when it sleeps
 
   /// The size of the global queue as a hint, without the lock; who relies on a zero reads it after idle_state's fence.
   std::uint32_t global_size() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.size(); }

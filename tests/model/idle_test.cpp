@@ -5,15 +5,21 @@
 // that gets a fiber is burnt by it in the same way. So a fiber that no M comes for stays where it is, the Ms sleep, and
 // the checker reports a lost wake-up: no schedule may leave a fiber waiting while a P is idle.
 //
-// Each rule of the contract can be left out (`rules`), and each order in idle.hpp weakened: the checker must notice.
+// The timers have a scheduler of their own: one sleeper, and those that start timers around the production timer_watch.
+//
+// Each rule of the contract can be left out (`rules`), and each order in idle.hpp and timer_watch.hpp weakened: the
+// checker must notice.
 #include "runtime/sched/idle.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <mutex>
 #include <type_traits>
 
 #include "runtime/sched/run_queue.hpp"
+#include "runtime/sched/timer_watch.hpp"
 #include "tests/model/expect.hpp"
 
 namespace {
@@ -30,6 +36,7 @@ struct rules {
   bool only_searchers_look_again = false;       // step 9, as before there was `needspinning`
   bool looks_at_the_global_queue_again = true;  // step 9
   bool wake_fails_under_the_lock = true;        // step 3
+  bool announces_what_is_left = true;           // step 2, of what a pick leaves in the queue
 };
 
 struct fiber {
@@ -109,6 +116,20 @@ struct scheduler {
     }
     if (rule.submit_fences) Atomics::fence_seq_cst();
     if (idle.submit_wants_wake()) wake();
+  }
+
+  // Fibers that come into the owner's queue unannounced, as by a yield or by `ready` into an empty runnext; then its pick,
+  // which says what is left. The fiber that it has picked computes for ever.
+  void pick_one(source& s, fiber& yielded, fiber& readied) {
+    yielded.ready = true;
+    mc::check(s.q.put(&yielded), "there is room in the ring");
+    readied.ready = true;
+    mc::check(s.q.put_next(&readied) == nullptr, "runnext is empty");
+    fiber* mine = s.q.get_next();
+    if (mine == nullptr) mine = s.q.get();
+    if (mine == nullptr) return;  // thieves have both
+    if (rule.announces_what_is_left && idle.left_over_wants_wake(s.q)) wake();
+    run(*mine, false);
   }
 
   // Step 3.
@@ -304,6 +325,15 @@ mc::result burst(const rules& r = {}) {
   });
 }
 
+// Two fibers that nobody was woken for; an M that may be about to sleep, and the owner's pick.
+template <class... Policies>
+mc::result leave_one(const rules& r = {}) {
+  return play<Policies...>({.name = "a pick leaves a fiber, one M searches"}, 2, 2, r, [](auto& s, fiber* f) {
+    s.busy_m(true);
+    mc::spawn([&s, f] { s.pick_one(s.sources[0], f[0], f[1]); });
+  });
+}
+
 // Two submitters: one may rely on the other's wake-up, which finds no P.
 mc::result two_submitters(mc::options o, const rules& r = {}) {
   o.name = "two submitters, two Ms that may not search";
@@ -329,6 +359,7 @@ TEST(idle, a_burst_wakes_all) {
   EXPECT_TRUE(holds(burst()));
   EXPECT_TRUE(holds(burst({.last_searcher_looks_first = true})));
 }
+TEST(idle, what_a_pick_leaves_is_not_left) { EXPECT_TRUE(holds(leave_one())); }
 TEST(idle, two_submitters_leave_nothing_to_each_other) {
   // Four threads: with two preemptions there are 28 million executions, which take minutes.
   EXPECT_TRUE(holds(two_submitters({.bound = mc::options{}.bound - 1})));
@@ -355,6 +386,9 @@ TEST(idle_mutant, the_global_queue_is_not_looked_at_again) {
   EXPECT_TRUE(finds(inject_one({.looks_at_the_global_queue_again = false}), lost));
 }
 TEST(idle_mutant, the_last_searcher_wakes_nobody) { EXPECT_TRUE(finds(burst({.last_searcher_wakes = false}), lost)); }
+TEST(idle_mutant, what_a_pick_leaves_is_not_announced) {
+  EXPECT_TRUE(finds(leave_one({.announces_what_is_left = false}), lost));
+}
 TEST(idle_mutant, a_wake_up_fails_after_the_lock) {
   EXPECT_TRUE(finds(two_submitters({.bound = 3}, {.wake_fails_under_the_lock = false}), lost));
 }
@@ -402,6 +436,7 @@ using with = mc::mutated_atomics<Mutant>;
 TEST(idle_mutant, no_fence_in_idle) {
   EXPECT_TRUE(finds(spawn_one<mc::mc_atomics, with<unfenced>>(), lost));
   EXPECT_TRUE(finds(put_one<mc::mc_atomics, with<unfenced>>(), lost));
+  EXPECT_TRUE(finds(leave_one<mc::mc_atomics, with<unfenced>>(), lost));
 }
 TEST(idle_mutant, word_loaded_relaxed) {
   EXPECT_TRUE(finds(spawn_one<mc::mc_atomics, with<word_loaded_relaxed>>(), lost));
@@ -412,5 +447,127 @@ TEST(idle_mutant, word_loaded_acquire) {
 TEST(idle_mutant, next_exchanged_acq_rel) { EXPECT_TRUE(finds(spawn_one<with<next_exchanged_acq_rel>>(), lost)); }
 TEST(idle_mutant, displaced_unmarked) { EXPECT_TRUE(finds(displace<with<displaced_unmarked>>(), lost)); }
 TEST(idle_mutant, displaced_unmarked_early) { EXPECT_TRUE(finds(displace<with<displaced_unmarked_early>>(), lost)); }
+
+// --- timers
+// -------------------------------------------------------------------------------------------------------------------
+
+using weft::rt::never;
+using weft::rt::pending_timers;
+
+struct timer_rules {
+  bool lies_down_before_it_looks = true;   // step 1
+  bool starter_wakes = true;               // step b
+  bool looks_when_a_p_is_given_up = true;  // who gives up a P
+};
+
+// Times are as in production. A sleeper whose time-out comes too late for the earliest timer counts as one that sleeps
+// for ever; one whose time-out serves it has done its duty.
+template <class Atomics>
+struct sleeping_for_timers {
+  weft::rt::timer_watch<Atomics> watch;
+  weft::rt::idle_state<mc::mc_atomics> idle;
+  mc::mc_atomics::atomic<long> heaps[2]{never, never};
+  const std::uint32_t count;  // how many timers each heap seems to have
+  const long served_by;       // till when the sleeper may sleep in the end
+  const timer_rules rule;
+  mc::parking_place place;
+
+  sleeping_for_timers(const timer_rules& r, std::uint32_t timers, long latest)
+      : count(timers), served_by(latest), rule(r) {}
+
+  pending_timers look() const {
+    pending_timers all;
+    for (const auto& heap : heaps) {
+      const long when = heap.load(order::relaxed);
+      all.earliest = std::min(all.earliest, when);
+      if (when != never) all.count += count;
+    }
+    return all;
+  }
+
+  void sleeper() {
+    for (;;) {
+      pending_timers timers;
+      if (!rule.lies_down_before_it_looks) timers = look();
+      watch.lie_down();
+      if (rule.lies_down_before_it_looks) timers = look();
+      if (watch.sleep_until(timers) <= served_by) return;
+      place.park();
+      watch.get_up();
+    }
+  }
+  // A thread without a P.
+  void start(int heap, long when) {
+    heaps[heap].store(when, order::seq_cst);
+    if (rule.starter_wakes && watch.sleeps_past(when)) place.unpark();
+  }
+  // An M that starts a timer in its own heap, and goes idle.
+  void start_and_give_up_p(int heap, long when) {
+    heaps[heap].store(when, order::seq_cst);
+    idle.give_up_p(false);
+    if (rule.looks_when_a_p_is_given_up && watch.somebody_sleeps() && watch.sleeps_past(watch.get_up_for(look())))
+      place.unpark();
+  }
+};
+
+constexpr long early = 1'000'000, late = 2'000'000;
+
+template <class Atomics = mc::mc_atomics, class F>
+mc::result sleep_for(const char* name, std::uint32_t count, long served_by, const timer_rules& r, F story) {
+  return mc::explore({.name = name}, [&] {
+    sleeping_for_timers<Atomics> s(r, count, served_by);
+    s.watch.has_served(early - 10'000);
+    mc::spawn([&s] { s.sleeper(); });
+    story(s);
+    mc::join();
+  });
+}
+
+template <class Atomics = mc::mc_atomics>
+mc::result start_one(const timer_rules& r = {}) {
+  return sleep_for<Atomics>("a timer is started while the sleeper lies down", 1, early, r,
+                            [](auto& s) { mc::spawn([&s] { s.start(0, early); }); });
+}
+// The later one is what it sleeps for when the earlier one comes.
+template <class Atomics = mc::mc_atomics>
+mc::result start_two(const timer_rules& r = {}) {
+  return sleep_for<Atomics>("two timers are started while the sleeper lies down", 1, early, r, [](auto& s) {
+    mc::spawn([&s] { s.start(0, late); });
+    mc::spawn([&s] { s.start(1, early); });
+  });
+}
+template <class Atomics = mc::mc_atomics>
+mc::result give_up_p(const timer_rules& r = {}) {
+  return sleep_for<Atomics>("a P with a timer is given up while the sleeper lies down", 1, early, r, [](auto& s) {
+    mc::spawn([&s] { s.start(0, late); });
+    mc::spawn([&s] { s.start_and_give_up_p(1, early); });
+  });
+}
+// So many that the sleeper puts them off: it must get up 40 µs after the last time all the same.
+template <class Atomics = mc::mc_atomics>
+mc::result start_many(const timer_rules& r = {}) {
+  return sleep_for<Atomics>("a P with many timers is given up, and one is started", 20, early + 30'000, r, [](auto& s) {
+    mc::spawn([&s] { s.start(0, late); });
+    mc::spawn([&s] { s.start_and_give_up_p(1, early); });
+  });
+}
+
+TEST(timers, one_that_is_started_while_the_sleeper_lies_down_is_not_slept_past) { EXPECT_TRUE(holds(start_one())); }
+TEST(timers, an_earlier_one_is_not_slept_past) { EXPECT_TRUE(holds(start_two())); }
+TEST(timers, those_of_a_p_that_is_given_up_are_not_slept_past) { EXPECT_TRUE(holds(give_up_p())); }
+TEST(timers, what_is_put_off_is_not_put_off_for_ever) { EXPECT_TRUE(holds(start_many())); }
+
+TEST(timers_mutant, the_sleeper_looks_before_it_lies_down) {
+  EXPECT_TRUE(finds(start_one({.lies_down_before_it_looks = false}), lost));
+}
+TEST(timers_mutant, the_starter_wakes_nobody) {
+  EXPECT_TRUE(finds(start_one({.starter_wakes = false}), lost));
+  EXPECT_TRUE(finds(start_many({.starter_wakes = false, .looks_when_a_p_is_given_up = false}), lost));
+}
+TEST(timers_mutant, nobody_looks_when_a_p_is_given_up) {
+  EXPECT_TRUE(finds(give_up_p({.looks_when_a_p_is_given_up = false}), lost));
+}
+TEST(timers_mutant, no_fence_in_lie_down) { EXPECT_TRUE(finds(start_one<with<unfenced>>(), lost)); }
+TEST(timers_mutant, until_loaded_relaxed) { EXPECT_TRUE(finds(start_one<with<word_loaded_relaxed>>(), lost)); }
 
 }  // namespace

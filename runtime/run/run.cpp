@@ -141,7 +141,7 @@ struct reset_at_the_end {
       sched.poller_taken = false;
     }
     sched.procs.store(0, std::memory_order_release);
-    sched.closing.store(false, std::memory_order_relaxed);
+    sched.closing.store(false, std::memory_order_release);  // with `procs`: who sees the end sees what came before it
     sched.ended.store(false, std::memory_order_relaxed);
     taken.store(false, std::memory_order_release);
   }

@@ -44,9 +44,6 @@ struct eh_globals {
   unsigned uncaught = 0;
 };
 
-/// Who claimed a wait that ended without a result.
-enum class wait_cause : std::uint8_t { woken, timeout, cancelled, runtime_ended };
-
 /// What kind of G it is; decides where `wake` puts it.
 enum class g_kind : std::uint8_t {
   fiber,

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Why a fiber waits, in the words that Go's tracebacks use where Go has the same wait.
+// Why a fiber waits, in the words that Go's tracebacks use where Go has the same wait, and who ended a wait.
 #pragma once
 
 #include <cstdint>
 
 namespace weft::inline v0::rt {
+
+/// Who claimed a wait that ended without a result.
+enum class wait_cause : std::uint8_t { woken, timeout, cancelled, runtime_ended };
 
 enum class wait_reason : std::uint8_t {
   none,

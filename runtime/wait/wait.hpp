@@ -19,6 +19,9 @@
 // Locked instructions: none here; the queue's lock, and the waker's claim, are the caller's.
 #pragma once
 
+#include <weft/detail/annotations.hpp>
+
+#include <cstdint>
 #include <type_traits>
 
 #include "runtime/wait/reason.hpp"

@@ -12,7 +12,9 @@
 // Memory order: `claim` is acq_rel. Its release part publishes what the winner wrote into the waiter's slot... but the
 // fiber does not read the word to learn that it won; it is resumed through the run queue, whose release/acquire carries
 // it. Its acquire part pairs with the release in `arm`, so a canceller, which holds no queue lock, sees the fiber's
-// state as of this wait. `arm` before the look at the cancel flag pairs with the flag before `claim_if_cancellable`:
+// state as of this wait, above all its `on_cpu` == true: that was stored, relaxed, before the fiber ran, and the wake
+// that follows the claim must wait for the false that the switch away stores; a false from an earlier park would let the
+// fiber run on two threads. `arm` before the look at the cancel flag pairs with the flag before `claim_if_cancellable`:
 // see runtime/scope/cancel.hpp.
 #pragma once
 

@@ -17,7 +17,6 @@
 // its own.
 #pragma once
 
-#include "runtime/sched/g.hpp"  // wait_cause
 #include "runtime/wait/wait.hpp"
 
 #include <boost/context/detail/fcontext.hpp>

@@ -266,6 +266,8 @@ void begin_blocking() {
   if (m == nullptr || m->cur == nullptr) return;
   rt::check_cancelled(m->cur);
   if (m->in_blocking++ == 0) m->blocking_now.store(true, std::memory_order_relaxed);  // read by the monitor, a hint
+  if (sched.monitor_is_slow.load(std::memory_order_relaxed)) [[unlikely]]
+    ask_for_attention();
 }
 
 void end_blocking() noexcept {

@@ -14,9 +14,15 @@
 // they enter just then, wait for it. What is taken is handed on after the locks are free, since this may start a
 // thread.
 //
-// It looks every 20 µs, backs off to 160 µs while nothing happens and to 10 ms while no second fiber exists. When every
-// P is idle it naps, and sleeps if nothing was picked meanwhile: Ps that are idle for some microseconds at a time would
-// pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own` (take P off
+// Pace. A timed sleep costs 15 to 25 µs of CPU, whatever is looked at in between, so what counts is how often it gets
+// up. It looks every 20 µs for a few rounds after it has taken a P, since those that block often do so together; then
+// every 200 µs for a second (attention), since who has blocked or computed for long will again; and every 2 ms while all
+// fibers park and pick as they should. If it finds an M in user code while work waits it comes back once after 60 µs, at
+// any pace: that one may have blocked just now. `blocking(f)` gets its attention at once. It looks every 10 ms while no
+// second fiber exists.
+//
+// When every P is idle it naps, and sleeps if nothing was picked meanwhile: Ps that are idle for some microseconds at a
+// time would pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own` (take P off
 // the idle list, look at monitor_sleeps): a wake-up that is missed all the same would only delay the monitor until the
 // next P is taken, so `own` needs no fence.
 #include "runtime/sched/monitor.hpp"
@@ -45,10 +51,14 @@ namespace {
 constexpr nanoseconds_t microsecond = 1'000;
 constexpr nanoseconds_t millisecond = 1'000'000;
 constexpr nanoseconds_t quickest = 20 * microsecond;
-constexpr nanoseconds_t slowest_busy = 160 * microsecond;
+constexpr nanoseconds_t attentive = 200 * microsecond;
+constexpr nanoseconds_t slowest_busy = 2 * millisecond;
 constexpr nanoseconds_t slowest_alone = 10 * millisecond;
 constexpr nanoseconds_t nap = 500 * microsecond;
+constexpr nanoseconds_t attention_span = 1000 * millisecond;
+constexpr int quick_rounds = 8;
 constexpr nanoseconds_t blocked_after = 50 * microsecond;
+constexpr nanoseconds_t back_after = 60 * microsecond;
 constexpr nanoseconds_t burning_after = 10 * millisecond;
 constexpr nanoseconds_t tidy_every = 500 * millisecond;
 constexpr nanoseconds_t poll_after = 10 * millisecond;
@@ -57,6 +67,7 @@ constexpr unsigned max_candidates = 32;
 pthread_t thread;
 std::atomic<bool> running{false};
 std::atomic<std::uint32_t> stop_word{0};
+std::atomic<bool> attention_wanted{false};  // relaxed: a hint, which the next look finds
 
 struct p_notes {
   std::uint32_t tick = 0;
@@ -97,20 +108,23 @@ class monitor {
     block_foreign_signals();
     pthread_setname_np(pthread_self(), "weft-monitor");
     prctl(PR_SET_TIMERSLACK, 1UL);
+    now_ = steady_now();
+    attend();
     while (stop_word.load(std::memory_order_acquire) == 0) {
       if (all_idle() && !monitor_wants_ticks()) {
         if (const std::uint32_t picks = all_picks(); picks != picks_at_nap_) {
           picks_at_nap_ = picks;
-          futex_wait(stop_word, 0, nap);
+          futex_wait(stop_word, 0, attends() ? nap : slowest_busy);
+          now_ = steady_now();
           continue;
         }
         sleep_deeply();
-        delay_ = quickest;
-        quiet_rounds_ = 0;
+        delay_ = attentive;
         continue;
       }
-      futex_wait(stop_word, 0, delay_);
+      futex_wait(stop_word, 0, comes_back_ ? back_after : delay_);
       now_ = steady_now();
+      if (delay_ > attentive && attention_wanted.exchange(false, std::memory_order_relaxed)) attend();
       sched.coarse_now.store(now_, std::memory_order_relaxed);
       look();
       monitor_tick(now_);
@@ -147,8 +161,16 @@ class monitor {
     sched.monitor_sleeps.store(0, std::memory_order_relaxed);
   }
 
+  bool attends() const noexcept { return now_ - last_event_ < attention_span; }
+  void attend() noexcept {
+    last_event_ = now_;
+    delay_ = std::min(delay_, attentive);
+    sched.monitor_is_slow.store(false, std::memory_order_relaxed);
+  }
+
   void look() noexcept {
     count_ = 0;
+    wants_to_come_back_ = false;
     bool overdue = false;
     const int known = sched.known_procs.load(std::memory_order_acquire);
     for (int i = 0; i < known; ++i) {
@@ -157,6 +179,7 @@ class monitor {
     }
     const unsigned taken = take_candidates();
     if (overdue && sched.idle.idle_ps() != 0) {
+      attend();
       std_atomics::fence_seq_cst();
       wake_if_wanted();
     }
@@ -166,11 +189,18 @@ class monitor {
 
   void pace(bool something_happened) noexcept {
     if (something_happened) {
+      attend();
       quiet_rounds_ = 0;
       delay_ = quickest;
-    } else if (++quiet_rounds_ >= 50) {
-      delay_ = std::min(delay_ * 2, present_fibers() > 1 ? slowest_busy : slowest_alone);
+    } else if (++quiet_rounds_ >= quick_rounds) {
+      const nanoseconds_t slowest = present_fibers() <= 1 ? slowest_alone : attends() ? attentive : slowest_busy;
+      delay_ = std::min(delay_ * 2, slowest);
     }
+    comes_back_ = wants_to_come_back_ && delay_ > back_after;
+    // Stored before it sleeps on: who announces a blocking call in between wakes nobody, and waits for this look's end.
+    const bool slow = delay_ > attentive;
+    if (slow != sched.monitor_is_slow.load(std::memory_order_relaxed))
+      sched.monitor_is_slow.store(slow, std::memory_order_relaxed);
   }
 
   void look_at(P* p, p_notes& notes, bool& overdue) noexcept {
@@ -188,6 +218,11 @@ class monitor {
       m->seen_section = section;
       m->seen_since = now_;
       m->seen_cpu = -1;
+      if (bracket<std_atomics>::outside(section) && (!p->queue.empty() || sched.global_size() != 0)) {
+        if (!comes_back_) wants_to_come_back_ = true;
+        m->seen_cpu = thread_cpu(m);  // so that the next look already knows whether it has moved
+        m->blocked_since = now_;
+      }
       if (now_ - notes.since >= burning_after && work_waits_for(p)) ask_for_p(m);
       return;
     }
@@ -199,6 +234,9 @@ class monitor {
       const bool moved = m->seen_cpu < 0 || cpu > m->seen_cpu + 2 * microsecond;
       if (moved) {
         if (m->seen_cpu < 0 || silent < burning_after) {
+          // Seen for the second time, and on its CPU for less than half of the time between: it has blocked by now.
+          if (m->seen_cpu >= 0 && m->blocked_since == m->seen_since && 2 * (cpu - m->seen_cpu) < silent)
+            wants_to_come_back_ = true;
           m->seen_cpu = cpu;
           m->blocked_since = now_;
           return;
@@ -313,10 +351,13 @@ class monitor {
   }
 
   nanoseconds_t now_ = 0;
-  nanoseconds_t delay_ = quickest;
+  nanoseconds_t delay_ = attentive;
   nanoseconds_t last_poll_ = 0;
   nanoseconds_t last_extra_thread_ = 0;
+  nanoseconds_t last_event_ = 0;
   int quiet_rounds_ = 0;
+  bool wants_to_come_back_ = false;  // this look has found an M that may have blocked just now
+  bool comes_back_ = false;          // so the next one is for that, and comes sooner
   std::uint32_t picks_at_nap_ = 0;
   unsigned count_ = 0;
   candidate candidates_[max_candidates];
@@ -324,6 +365,12 @@ class monitor {
 };
 
 }  // namespace
+
+void ask_for_attention() noexcept {
+  sched.monitor_is_slow.store(false, std::memory_order_relaxed);  // others need not ask
+  attention_wanted.store(true, std::memory_order_relaxed);
+  futex_wake(stop_word);  // a wake-up that is missed costs one long look
+}
 
 void wake_monitor() noexcept {
   sched.monitor_sleeps.store(0, std::memory_order_relaxed);

@@ -74,6 +74,8 @@ struct scheduler {
 
   // The monitor's bed: 1 while it sleeps because every P is idle.
   alignas(64) std::atomic<std::uint32_t> monitor_sleeps{0};
+  /// It looks seldom, as nobody has blocked for long: who announces that he will asks for its attention. Relaxed: a hint.
+  std::atomic<bool> monitor_is_slow{false};
 
   // What does not belong to a P: starts and ends by plain threads and by Ms without a P.
   std::atomic<std::int64_t> foreign_started{0}, foreign_ended{0}, foreign_gone{0};
@@ -172,5 +174,7 @@ void fiber_gone(M* m) noexcept;
 void start_monitor();
 void stop_monitor() noexcept;
 void wake_monitor() noexcept;
+/// It looks more often for a while, from now on. One system call; for when `monitor_is_slow` says so.
+void ask_for_attention() noexcept;
 
 }  // namespace weft::inline v0::rt

@@ -3,6 +3,8 @@
 
 #include <cerrno>
 
+#include "runtime/fiber/overflow.hpp"
+
 namespace weft::inline v0::rt {
 
 template <class Result>
@@ -10,17 +12,28 @@ static Result or_errno(Result result) noexcept {
   return result >= 0 ? result : -static_cast<Result>(errno);
 }
 
-[[gnu::noinline]] ssize_t recv_now(int fd, void* to, std::size_t n) noexcept { return or_errno(::recv(fd, to, n, 0)); }
+[[gnu::noinline]] ssize_t recv_now(int fd, void* to, std::size_t n) noexcept {
+  const ssize_t result = or_errno(::recv(fd, to, n, 0));
+  if (result == -EFAULT) [[unlikely]]
+    fault_on_guard(to, n);
+  return result;
+}
 
 [[gnu::noinline]] ssize_t send_now(int fd, const void* from, std::size_t n) noexcept {
-  return or_errno(::send(fd, from, n, MSG_NOSIGNAL));
+  const ssize_t result = or_errno(::send(fd, from, n, MSG_NOSIGNAL));
+  if (result == -EFAULT) [[unlikely]]
+    fault_on_guard(from, n);
+  return result;
 }
 
 [[gnu::noinline]] ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept {
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(from);
   message.msg_iovlen = count;
-  return or_errno(::sendmsg(fd, &message, MSG_NOSIGNAL));
+  const ssize_t result = or_errno(::sendmsg(fd, &message, MSG_NOSIGNAL));
+  if (result == -EFAULT) [[unlikely]]
+    for (std::size_t i = 0; i < count; ++i) fault_on_guard(from[i].iov_base, from[i].iov_len);
+  return result;
 }
 
 [[gnu::noinline]] int accept_now(int fd, sockaddr_storage& peer) noexcept {

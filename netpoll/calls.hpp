@@ -4,6 +4,9 @@
 // A fiber that parks may go on on another thread, and the compiler may keep errno's address across the switch (its
 // accessor is declared `const`). So errno is read here, in functions that neither park nor are inlined, and nowhere in
 // code that parks.
+//
+// A buffer in the guard of a stack is no bad argument but an overflow: the process ends in the report of that
+// (runtime/fiber/overflow.hpp).
 #pragma once
 
 #include <sys/socket.h>

@@ -431,6 +431,18 @@ bool overflow_handler_installed() noexcept {
   });
 }
 
+void fault_on_guard(const void* buffer, std::size_t size) noexcept {
+  if (size == 0) return;
+  const auto* const first = static_cast<const char*>(buffer);
+  const auto* const last = first + size - 1;
+  const auto touch = [](const char* address) { static_cast<void>(*static_cast<const volatile char*>(address)); };
+  if (in_guard(first)) touch(first);
+  if (in_guard(last)) touch(last);
+  // Both ends may be usable memory, of two stacks: then what lies between them has a guard.
+  const stack* const above = find_stack(last);
+  if (above != nullptr && first < above->lo) touch(above->lo - 1);
+}
+
 bool give_thread_altstack() noexcept {
   stack_t present{};
   sigaltstack(nullptr, &present);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 namespace weft::inline v0::rt {
@@ -30,6 +31,11 @@ void install_overflow_handler() noexcept;
 
 // overflow_handler_installed: whether ours is still the handler of both signals. False: say so in a dump.
 [[nodiscard]] bool overflow_handler_installed() noexcept;
+
+// fault_on_guard: after a system call that failed with EFAULT, for the buffer it was given. The kernel raises no signal
+// for a guard that it runs into, so a buffer on an overflowing stack would look like a bad argument: this runs into the
+// same guard, and so ends in the report. Returns if no guard is among these bytes.
+void fault_on_guard(const void* buffer, std::size_t size) noexcept;
 
 // give_thread_altstack: an alternate signal stack of 64 KiB for the calling thread, unless it has one that is large
 // enough (a sanitizer's, the user's). False: no memory; an overflow on this thread then ends the process without a

@@ -5,10 +5,12 @@
 
 #include <sys/socket.h>
 
+#include <chrono>
 #include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <weft/net.hpp>
@@ -48,9 +50,15 @@ inline void reset_on_close(weft::net::tcp_stream& s) {
 /// Writes until the kernel takes no more; what was written.
 inline std::size_t fill(weft::net::tcp_stream& s) {
   const std::string block(64 * 1024, 'x');
+  const int fd = s.native_handle();
   std::size_t total = 0;
-  s.set_write_deadline(weft::clock::now() + std::chrono::milliseconds(20));
-  for (std::error_code error; !error;) total += s.write_all(std::span<const char>(block), error);
+  for (std::error_code error; !error;) {
+    ssize_t taken = 0;
+    while ((taken = ::send(fd, block.data(), block.size(), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0)
+      total += static_cast<std::size_t>(taken);
+    s.set_write_deadline(weft::clock::now() + std::chrono::milliseconds(20));  // what is on its way makes room
+    total += s.write_some(std::span<const char>(block), error);
+  }
   s.set_write_deadline(weft::clock::time_point::max());
   return total;
 }

@@ -11,7 +11,7 @@
 // Memory order: the compare-and-swap of `add` is acq_rel: each `done` releases what its caller did, the last one
 // acquires it all, and its release of the lock bit (or the wake) hands it to the waiters, whose look at the word is an
 // acquire. Locked instructions: add, done: 1. wait on zero: none.
-#include <weft/sync.hpp>
+#include <weft/wait_group.hpp>
 
 #include <stdexcept>
 #include <string>

@@ -7,14 +7,17 @@
 
 #include <sched.h>
 
+#include <type_traits>
+
 #include "runtime/base/atomics.hpp"
 
 namespace weft::inline v0::rt {
 
-/// Waits a moment for the holder of a bit lock; `turn` counts the calls.
-inline void bit_lock_pause(int turn) noexcept {
-  if (turn < 100)
-    std_atomics::pause();
+/// Waits a moment for the holder of a bit lock; `turn` counts the calls. Under the model checker every pause is a wait.
+template <class Atomics = std_atomics>
+void bit_lock_pause(int turn) noexcept {
+  if (!std::is_same_v<Atomics, std_atomics> || turn < 100)
+    Atomics::pause();
   else
     sched_yield();
 }

@@ -33,7 +33,6 @@ struct env {
   static void park(wait_reason why, commit_fn commit, void* arg) noexcept { rt::park(why, commit, arg); }
   static void wake(G* g) noexcept { rt::wake(g); }
   static std::uint32_t random(std::uint32_t n) noexcept { return random_below(n); }
-  static nanoseconds_t now() noexcept { return steady_now(); }
 
   /// Into how many parts a queue may be split, and which is the caller's: what stays on one P stays in one cache.
   static constexpr unsigned stripes = 16;
@@ -49,6 +48,9 @@ struct env {
     return true;
   }
   static void wake_all(g_list list) noexcept { rt::wake_all(list); }
+  static nanoseconds_t now() noexcept { return steady_now(); }
+  /// Whether what we wait for may happen while we spin. A hint.
+  static bool may_spin() noexcept { return sched.procs.load(std::memory_order_relaxed) > 1; }
 
   /// Ends the wait at a time. `start` under the object's lock, or none; `stop` with no lock.
   class deadline_timer {

@@ -26,6 +26,13 @@ enum class wait_reason : std::uint8_t {
   wait_group,
   mutex_lock,
   semaphore,
+  shared_mutex_lock,
+  shared_mutex_lock_shared,
+  condition_variable,
+  latch,
+  barrier,
+  call_once,
+  event,
   shutdown,
   count_
 };
@@ -47,6 +54,13 @@ constexpr const char* to_string(wait_reason r) noexcept {
                                    "wait_group.wait",
                                    "mutex.lock",
                                    "semaphore.acquire",
+                                   "shared_mutex.lock",
+                                   "shared_mutex.lock_shared",
+                                   "condition_variable.wait",
+                                   "latch.wait",
+                                   "barrier.wait",
+                                   "call_once",
+                                   "event.wait",
                                    "shutdown"};
   static_assert(sizeof(words) / sizeof(words[0]) == static_cast<unsigned>(wait_reason::count_));
   return words[static_cast<unsigned>(r)];

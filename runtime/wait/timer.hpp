@@ -111,4 +111,9 @@ constexpr nanoseconds_t saturating_add(nanoseconds_t from, nanoseconds_t d) noex
   return __builtin_add_overflow(from, d, &sum) ? never : sum;
 }
 
+/// When a patience that begins now ends; one of `never` does not.
+inline nanoseconds_t deadline_in(nanoseconds_t patience) noexcept {
+  return patience == never ? never : saturating_add(steady_now(), patience);
+}
+
 }  // namespace weft::inline v0::rt

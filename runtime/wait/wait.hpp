@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "runtime/sched/g.hpp"
 #include "runtime/wait/reason.hpp"
 #include "runtime/wait/timer.hpp"
 #include "runtime/wait/waiter.hpp"
@@ -70,6 +71,9 @@ struct wait_commit {
   }
 };
 
+/// What a caller has to do once it is linked and before it is off its stack: mostly nothing.
+struct nothing_first {};
+
 /// Why the wait ended, if no waker said so.
 inline wait_outcome outcome_of(wait_cause cause) noexcept {
   switch (cause) {
@@ -85,9 +89,14 @@ inline wait_outcome outcome_of(wait_cause cause) noexcept {
 /// Waits in `list` behind everybody else (or in front of them). The caller holds `lock`, which guards `list`, and has
 /// filled `w.slot`; on return the lock is free. `w` lies on the caller's frame. Neither throws nor looks at the cancel
 /// flag once it was claimed.
-template <class Env, class LockRef>
+///
+/// `first`, if given, is called between the linking and the park, with the lock free already, unless the wait ends
+/// before that: a condition variable lets its mutex go there. It may wake others, and must not wait. As in `wait_alone`
+/// a waker may claim the waiter meanwhile; in `wake` it waits until the fiber is off its stack.
+template <class Env, class LockRef, class First = nothing_first>
 requires(!std::is_same_v<LockRef, typename Env::lock>) wait_outcome
-    wait_in_queue(LockRef lock, detail::wait_list& list, waiter<Env>& w, const wait_request& how, bool in_front = false)
+    wait_in_queue(LockRef lock, detail::wait_list& list, waiter<Env>& w, const wait_request& how, bool in_front = false,
+                  First first = {})
 noexcept {
   typename Env::fiber* const g = Env::current();
   const bool cancellable = how.cancellable && Env::may_be_cancelled(g);
@@ -114,7 +123,13 @@ noexcept {
       return wait_outcome::cancelled;
     }
   }
-  Env::park(how.why, commit.run, &commit);
+  if constexpr (std::is_same_v<First, nothing_first>) {
+    Env::park(how.why, commit.run, &commit);
+  } else {
+    commit.run(&commit);
+    first();
+    Env::park(how.why, nullptr, nullptr);
+  }
   g->wait.disarm();
   if (timed) timer.stop();
   switch (w.result) {

@@ -122,6 +122,15 @@ class wait_queue {
     }
     return nullptr;
   }
+  /// Takes everybody off; whoever was claimed hears `how`, and is to be woken after the unlock, in order.
+  typename Env::batch pop_all(wait_result how) noexcept {
+    typename Env::batch claimed;
+    while (node* w = pop_claimed()) {
+      w->result = how;
+      claimed.push_back(w->g);
+    }
+    return claimed;
+  }
 
  private:
   // Whether anybody waits is also looked at without the lock (by channels), so the store is an atomic one, at no price.

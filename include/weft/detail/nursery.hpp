@@ -14,7 +14,7 @@
 #include <weft/detail/export.hpp>
 #include <weft/detail/spin_lock.hpp>
 #include <weft/detail/wait_list.hpp>
-#include <weft/sync.hpp>
+#include <weft/mutex.hpp>
 
 namespace weft::inline v0::detail {
 

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// barrier: a lock, the phase, how many are expected in the next one and still missing in this one, and the list of those
+// who wait for its end.
+//
+// Invariants, under the lock
+//  1. Whoever is in the list waits for the end of the present phase: earlier ones are over, later ones have no arrivals.
+//  2. Nobody is missing only while the last to arrive runs the completion function, with the lock free.
+//  3. Destroy after wake: the release of the lock is the last access of `complete`; an arrival that waits does so in the
+//     step in which it arrives.
+// Locked instructions: an arrival 1, the end of a phase 1, and 2 more for each that it wakes.
+#include <weft/barrier.hpp>
+
+#include <stdexcept>
+#include <string>
+
+#include "runtime/scope/cancel.hpp"
+#include "runtime/sync/refuse.hpp"
+#include "runtime/wait/outcome.hpp"
+
+namespace weft::inline v0::detail {
+
+using namespace rt;
+
+std::ptrdiff_t barrier_core::refuse(const char* what, std::ptrdiff_t n) { refuse_number(what, n, 0); }
+
+// True: that was the last one. Throws, with the lock free, if there are fewer.
+bool barrier_core::take(std::ptrdiff_t n) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  if (const std::ptrdiff_t left = left_; n > left) {
+    lock_.unlock();
+    throw std::logic_error("weft: barrier: " + std::to_string(n) + " arrivals where " + std::to_string(left) +
+                           " are expected in this phase");
+  }
+  left_ -= n;
+  return left_ == 0;
+}
+
+barrier_core::arrival barrier_core::arrive(std::ptrdiff_t n, bool drop) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  if (n < 1) refuse_number("barrier::arrive", n, 1);
+  lock_.lock();
+  const bool last = take(n);
+  if (drop) expected_ -= n;
+  const arrival mine{phase_, last};
+  lock_.unlock();
+  return mine;
+}
+
+bool barrier_core::arrive_and_wait() WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  rt::check_cancelled(current_g());
+  lock_.lock();
+  if (take(1)) {
+    lock_.unlock();
+    return true;
+  }
+  waiter<env> w;
+  throw_if_not_ok(wait_in_queue<env>(lock_, waiters_, w, {wait_reason::barrier, true, never}));
+  return false;
+}
+
+void barrier_core::complete() noexcept {
+  g_list woken;
+  {
+    spin_guard guard(lock_);
+    ++phase_;
+    left_ = expected_;
+    woken = wait_queue<env>(waiters_).pop_all(wait_result::ok);
+  }
+  wake_all(woken);
+}
+
+void barrier_core::wait(std::uint64_t phase) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  rt::check_cancelled(current_g());
+  lock_.lock();
+  if (phase_ != phase) {
+    lock_.unlock();
+    return;
+  }
+  waiter<env> w;
+  throw_if_not_ok(wait_in_queue<env>(lock_, waiters_, w, {wait_reason::barrier, true, never}));
+}
+
+}  // namespace weft::inline v0::detail

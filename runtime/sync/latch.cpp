@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// latch: a lock, a count, and the list of those who wait.
+//
+// Invariants, under the lock
+//  1. Somebody waits who can be claimed only while the count is above zero.
+//  2. Destroy after wake: who brings it to zero empties the list under the lock, and its release is the last access;
+//     every look at the count takes the lock, so nobody sees zero while he is inside.
+// Locked instructions: each call 1; the last `count_down` 2 more for each that it wakes.
+#include <weft/latch.hpp>
+
+#include <stdexcept>
+#include <string>
+
+#include "runtime/scope/cancel.hpp"
+#include "runtime/sync/refuse.hpp"
+#include "runtime/wait/outcome.hpp"
+
+namespace weft::inline v0 {
+
+using namespace rt;
+
+std::ptrdiff_t latch::refuse(const char* what, std::ptrdiff_t n) { refuse_number(what, n, 0); }
+
+static void refuse_below_zero(std::ptrdiff_t n, std::ptrdiff_t left) {
+  throw std::logic_error("weft: latch::count_down(" + std::to_string(n) + ") with a count of " + std::to_string(left) +
+                         ": it cannot go below zero");
+}
+
+void latch::count_down(std::ptrdiff_t n) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  if (n < 0) refuse("latch::count_down", n);
+  lock_.lock();
+  if (const std::ptrdiff_t left = left_; n > left) {
+    lock_.unlock();
+    refuse_below_zero(n, left);
+  }
+  left_ -= n;
+  g_list woken;
+  if (left_ == 0) woken = wait_queue<env>(waiters_).pop_all(wait_result::ok);
+  lock_.unlock();
+  wake_all(woken);
+}
+
+bool latch::try_wait() const noexcept {
+  detail::spin_guard guard(lock_);
+  return left_ == 0;
+}
+
+void latch::wait() const WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  check_cancelled(current_g());
+  lock_.lock();
+  if (left_ == 0) {
+    lock_.unlock();
+    return;
+  }
+  waiter<env> w;
+  throw_if_not_ok(wait_in_queue<env>(lock_, waiters_, w, {wait_reason::latch, true, never}));
+}
+
+void latch::arrive_and_wait(std::ptrdiff_t n) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  if (n < 0) refuse("latch::arrive_and_wait", n);
+  check_cancelled(current_g());
+  lock_.lock();
+  if (const std::ptrdiff_t left = left_; n > left) {
+    lock_.unlock();
+    refuse_below_zero(n, left);
+  }
+  left_ -= n;
+  if (left_ == 0) {
+    const g_list woken = wait_queue<env>(waiters_).pop_all(wait_result::ok);
+    lock_.unlock();
+    wake_all(woken);
+    return;
+  }
+  waiter<env> w;
+  throw_if_not_ok(wait_in_queue<env>(lock_, waiters_, w, {wait_reason::latch, true, never}));
+}
+
+}  // namespace weft::inline v0

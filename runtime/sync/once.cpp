@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// once_flag: a lock, whether it is done, whether somebody is at it, and the list of those who wait for him.
+//
+// Invariants, under the lock
+//  1. Somebody waits who can be claimed only while somebody is at it.
+//  2. A call that failed lets one waiter go, who tries himself; one that is done lets all go, who do not touch the flag
+//     again.
+//  3. Destroy after wake: the release of the lock is the last access of `end`, and the fast path takes a flag for done
+//     only while the lock is free.
+// Locked instructions: none once it is done.
+#include <weft/once.hpp>
+
+#include "runtime/wait/env.hpp"
+#include "runtime/wait/wait.hpp"
+
+namespace weft::inline v0 {
+
+using namespace rt;
+
+bool once_flag::begin() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  for (;;) {
+    lock_.lock();
+    const bool done = done_.load(std::memory_order_relaxed);  // written under the lock
+    if (done || !running_) {
+      if (!done) running_ = true;
+      lock_.unlock();
+      return !done;
+    }
+    waiter<env> w;
+    if (wait_in_queue<env>(lock_, waiters_, w, {wait_reason::call_once, false, never}) == wait_outcome::ok)
+      return false;
+  }
+}
+
+void once_flag::end(bool done) noexcept {
+  g_list woken;
+  {
+    detail::spin_guard guard(lock_);
+    running_ = false;
+    wait_queue<env> queue(waiters_);
+    if (done) {
+      done_.store(true, std::memory_order_release);
+      woken = queue.pop_all(wait_result::ok);
+    } else if (waiter<env>* next = queue.pop_claimed()) {
+      next->result = wait_result::closed;
+      woken.push_back(next->g);
+    }
+  }
+  wake_all(woken);
+}
+
+}  // namespace weft::inline v0

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one sentence for a number that is too small.
+#pragma once
+
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+
+namespace weft::inline v0::rt {
+
+[[noreturn]] inline void refuse_number(const char* what, std::ptrdiff_t n, std::ptrdiff_t least) {
+  throw std::invalid_argument(std::string("weft: ") + what + '(' + std::to_string(n) + "): expected " +
+                              std::to_string(least) + " or more");
+}
+
+}  // namespace weft::inline v0::rt

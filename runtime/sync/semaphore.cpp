@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// semaphore: basic_semaphore in the scheduler's world, its outcomes as exceptions.
+#include <weft/semaphore.hpp>
+
+#include <stdexcept>
+#include <string>
+
+#include "runtime/scope/cancel.hpp"
+#include "runtime/sync/refuse.hpp"
+#include "runtime/sync/semaphore_core.hpp"
+#include "runtime/wait/outcome.hpp"
+
+namespace weft::inline v0 {
+
+using namespace rt;
+
+using core = basic_semaphore<env>;
+
+std::ptrdiff_t semaphore::refuse(const char* what, std::ptrdiff_t n) { refuse_number(what, n, 0); }
+
+bool semaphore::acquire_ns(std::ptrdiff_t n, std::int64_t patience) {
+  if (n < 0) refuse("semaphore::acquire", n);
+  check_cancelled(current_g());
+  if (patience <= 0) return core(lock_, free_, waiters_).try_acquire(n);
+  const wait_outcome how =
+      core(lock_, free_, waiters_).acquire(n, {wait_reason::semaphore, true, deadline_in(patience)});
+  if (how == wait_outcome::timed_out) return false;
+  throw_if_not_ok(how);
+  return true;
+}
+
+bool semaphore::try_acquire(std::ptrdiff_t n) {
+  if (n < 0) refuse("semaphore::try_acquire", n);
+  return core(lock_, free_, waiters_).try_acquire(n);
+}
+
+void semaphore::release(std::ptrdiff_t n) {
+  if (n < 0) refuse("semaphore::release", n);
+  if (!core(lock_, free_, waiters_).release(n))
+    throw std::overflow_error("weft: semaphore::release(" + std::to_string(n) +
+                              "): there would be more permits than a std::ptrdiff_t can count");
+}
+
+}  // namespace weft::inline v0

@@ -105,6 +105,179 @@ TEST_F(destroy_after_wake, mutex) {
   });
 }
 
+TEST_F(destroy_after_wake, shared_mutex) {
+  rounds(scaled(20'000), [](helper& h, int i) {
+    auto mutex = std::make_unique<weft::shared_mutex>();
+    weft::chan<void> locked(1);
+    h.call([m = mutex.get(), locked, i] {
+      if (i % 2 == 0)
+        m->lock_shared();
+      else
+        m->lock();
+      locked.send();
+      if (i % 3 == 0) weft::yield();
+      if (i % 2 == 0)
+        m->unlock_shared();
+      else
+        m->unlock();
+    });
+    locked.recv();
+    if (i % 5 == 0) {
+      while (!mutex->try_lock_for(3us)) {
+      }
+      mutex->unlock();
+    } else if (i % 5 == 1) {
+      mutex->lock_shared();
+      mutex->unlock_shared();
+      mutex->lock();
+      mutex->unlock();
+    } else {
+      mutex->lock();
+      mutex->unlock();
+    }
+    mutex.reset();
+  });
+}
+
+TEST_F(destroy_after_wake, semaphore) {
+  rounds(scaled(20'000), [](helper& h, int i) {
+    auto semaphore = std::make_unique<weft::semaphore>(0);
+    h.call([s = semaphore.get(), i] {
+      if (i % 2 == 0) weft::yield();
+      s->release(2);
+    });
+    if (i % 3 == 0) {
+      while (!semaphore->try_acquire_for(3us, 2)) {
+      }
+    } else if (i % 3 == 1) {
+      while (!semaphore->try_acquire(2)) weft::yield();
+    } else {
+      semaphore->acquire(2);
+    }
+    semaphore.reset();
+  });
+}
+
+// Both go: whoever was notified may destroy it, though the notifier is still inside.
+TEST_F(destroy_after_wake, condition_variable) {
+  rounds(scaled(20'000), [](helper& h, int i) {
+    weft::mutex mutex;  // of longer life: the notifier unlocks it first
+    auto changed = std::make_unique<weft::condition_variable>();
+    bool ready = false;
+    std::unique_lock lock(mutex);
+    h.call([&mutex, &ready, c = changed.get(), i] {
+      const std::lock_guard guard(mutex);
+      ready = true;
+      if (i % 2 == 0)
+        c->notify_one();
+      else
+        c->notify_all();
+    });
+    if (i % 3 == 0) {
+      while (!changed->wait_for(lock, 3us, [&] { return ready; })) {
+      }
+    } else {
+      changed->wait(lock, [&] { return ready; });
+    }
+    changed.reset();
+  });
+}
+
+// One of two who were notified destroys it while the other may still be on its way to sleep.
+TEST_F(destroy_after_wake, condition_variable_with_two_waiters) {
+  rounds(scaled(10'000), [](helper& h, int) {
+    struct shared {
+      weft::mutex mutex;
+      std::unique_ptr<weft::condition_variable> changed = std::make_unique<weft::condition_variable>();
+      int waiting = 0;
+    };
+    const auto s = std::make_shared<shared>();
+    weft::chan<void> through(2);
+    const auto wait = [s, through] {
+      std::unique_lock lock(s->mutex);
+      ++s->waiting;
+      s->changed->wait(lock);
+      s->changed.reset();
+      lock.unlock();
+      through.send();
+    };
+    h.call(wait);
+    weft::go(wait);
+    for (bool notified = false; !notified; weft::yield()) {
+      const std::lock_guard guard(s->mutex);
+      if (s->waiting != 2) continue;
+      s->changed->notify_all();
+      notified = true;
+    }
+    through.recv();
+    through.recv();
+  });
+}
+
+TEST_F(destroy_after_wake, latch) {
+  rounds(scaled(20'000), [](helper& h, int i) {
+    auto latch = std::make_unique<weft::latch>(2);
+    h.call([l = latch.get(), i] {
+      if (i % 2 == 0) weft::yield();
+      l->count_down();
+    });
+    if (i % 3 == 0) {
+      latch->count_down();
+      while (!latch->try_wait()) weft::yield();
+    } else {
+      latch->arrive_and_wait();
+    }
+    latch.reset();
+  });
+}
+
+TEST_F(destroy_after_wake, event) {
+  rounds(scaled(20'000), [](helper& h, int i) {
+    auto event = std::make_unique<weft::event>();
+    h.call([e = event.get(), i] {
+      if (i % 2 == 0) weft::yield();
+      e->set();
+    });
+    if (i % 3 == 0) {
+      while (!event->wait_for(3us)) {
+      }
+    } else if (i % 3 == 1) {
+      while (!event->is_set()) weft::yield();
+    } else {
+      event->wait();
+    }
+    event.reset();
+  });
+}
+
+TEST_F(destroy_after_wake, once_flag) {
+  rounds(scaled(20'000), [](helper& h, int i) {
+    auto flag = std::make_unique<weft::once_flag>();
+    weft::chan<void> inside(1);
+    h.call([f = flag.get(), inside, i] {
+      weft::call_once(*f, [&] {
+        inside.send();
+        if (i % 2 == 0) weft::yield();
+      });
+    });
+    inside.recv();
+    weft::call_once(*flag, [] { ADD_FAILURE() << "somebody is at it"; });
+    flag.reset();
+  });
+}
+
+TEST_F(destroy_after_wake, barrier) {
+  rounds(scaled(20'000), [](helper& h, int i) {
+    auto barrier = std::make_unique<weft::barrier<>>(2);
+    h.call([b = barrier.get(), i] {
+      if (i % 2 == 0) weft::yield();
+      b->arrive_and_drop();
+    });
+    barrier->arrive_and_wait();
+    barrier.reset();
+  });
+}
+
 TEST_F(destroy_after_wake, scope) {
   rounds(scaled(5'000), [](helper& h, int i) {
     auto scope = std::make_unique<weft::scope>();

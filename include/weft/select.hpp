@@ -24,6 +24,7 @@
 
 #include <weft/chan.hpp>
 #include <weft/detail/select_run.hpp>
+#include <weft/event.hpp>
 #include <weft/fiber.hpp>
 #include <weft/time.hpp>
 
@@ -135,6 +136,19 @@ class join_case : select_case {
 };
 
 template <class F>
+class event_case : select_case {
+ public:
+  template <class G>
+  event_case(event* of, G&& f) : of_(of), f_(std::forward<G>(f)) {}
+  select_entry entry(std::uint32_t, select_plan&) noexcept { return event_insight::set_case(*of_); }
+  void finish(bool) { handle(f_); }
+
+ private:
+  event* of_;
+  [[no_unique_address]] F f_;
+};
+
+template <class F>
 class timeout_case : select_case {
  public:
   template <class G>
@@ -235,6 +249,12 @@ template <class T, class F = detail::no_handler>
   return detail::join_case<std::decay_t<F>>(detail::fiber_insight::state(of), std::forward<F>(f));
 }
 
+/// A case that is ready while the event is set.
+template <class F = detail::no_handler>
+[[nodiscard]] auto on_event(event& of, F&& f = {}) {
+  return detail::event_case<std::decay_t<F>>(&of, std::forward<F>(f));
+}
+
 /// A case that is taken if nothing else could go on for so long, or until then; of several the nearest. Zero or less:
 /// if nothing can go on at once.
 template <class F = detail::no_handler>
@@ -303,6 +323,11 @@ class selector {
   template <class T, class F = detail::no_handler>
   selector& on_join(const fiber<T>& of, F&& f = {}) {
     return add<detail::join_case<std::decay_t<F>>>(nullptr, detail::fiber_insight::state(of), std::forward<F>(f));
+  }
+  /// `of` must live until `run` has returned.
+  template <class F = detail::no_handler>
+  selector& on_event(event& of, F&& f = {}) {
+    return add<detail::event_case<std::decay_t<F>>>(nullptr, &of, std::forward<F>(f));
   }
   /// The time runs from here on.
   template <class F = detail::no_handler>

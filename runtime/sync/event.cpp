@@ -10,6 +10,7 @@
 
 #include "runtime/scope/cancel.hpp"
 #include "runtime/wait/outcome.hpp"
+#include "runtime/wait/select.hpp"
 
 namespace weft::inline v0 {
 
@@ -19,7 +20,7 @@ void event::set() noexcept {
   g_list woken;
   {
     detail::spin_guard guard(lock_);
-    set_ = true;
+    set_.store(true, std::memory_order_release);  // pairs with the acquire in `ops`
     woken = wait_queue<env>(waiters_).pop_all(wait_result::ok);
   }
   wake_all(woken);
@@ -27,19 +28,19 @@ void event::set() noexcept {
 
 void event::reset() noexcept {
   detail::spin_guard guard(lock_);
-  set_ = false;
+  set_.store(false, std::memory_order_relaxed);  // under the lock; a select that sees the old value looks again
 }
 
 bool event::is_set() const noexcept {
   detail::spin_guard guard(lock_);
-  return set_;
+  return set_.load(std::memory_order_relaxed);  // under the lock
 }
 
 bool event::wait_ns(std::int64_t patience) WEFT_NO_THREAD_SAFETY_ANALYSIS {
   check_cancelled(current_g());
   lock_.lock();
-  if (set_ || patience <= 0) {
-    const bool was_set = set_;
+  const bool was_set = set_.load(std::memory_order_relaxed);  // under the lock
+  if (was_set || patience <= 0) {
     lock_.unlock();
     return was_set;
   }
@@ -49,5 +50,21 @@ bool event::wait_ns(std::int64_t patience) WEFT_NO_THREAD_SAFETY_ANALYSIS {
   throw_if_not_ok(how);
   return true;
 }
+
+struct detail::event_insight::ops {
+  static constexpr select_ops<env> set{
+      [](void* e) noexcept { return static_cast<event*>(e)->set_.load(std::memory_order_acquire); },
+      [](void* e) noexcept -> spin_lock& { return static_cast<event*>(e)->lock_; },
+      [](void* e) noexcept -> select_place<env> {
+        auto& it = *static_cast<event*>(e);
+        return {&it.lock_, &it.waiters_};
+      },
+      [](void* e, spin_lock*, void*) noexcept {
+        return select_step<env>{static_cast<event*>(e)->set_.load(std::memory_order_relaxed), wait_result::ok, nullptr};
+      },
+      nullptr};
+};
+
+detail::select_entry detail::event_insight::set_case(event& e) noexcept { return {&ops::set, &e, nullptr}; }
 
 }  // namespace weft::inline v0

@@ -322,6 +322,32 @@ TEST(selects, wait_for_the_end_of_a_fiber) {
   });
 }
 
+TEST(selects, wait_for_an_event) {
+  weft::run([] {
+    chan<int> quiet;
+    weft::event happened;
+    EXPECT_EQ(select(on_recv(quiet), weft::on_event(happened), on_default()), 2u);
+    auto one = weft::spawn([&] { return select(on_recv(quiet), weft::on_event(happened)); });
+    weft_test::until_waiting(1);
+    auto another = weft::spawn([&] { return weft::selector().on_event(happened).on_recv(quiet).run(); });
+    weft_test::until_waiting(2);
+    happened.set();
+    EXPECT_EQ(one.join(), 1u);
+    EXPECT_EQ(another.join(), 0u);
+    bool handled = false;
+    EXPECT_EQ(select(weft::on_event(happened, [&] { handled = true; }), on_recv(quiet)), 0u);
+    EXPECT_TRUE(handled);
+    happened.reset();
+    EXPECT_EQ(select(weft::on_event(happened), on_default()), 1u);
+    auto cancelled = weft::spawn([&] { select(on_recv(quiet), weft::on_event(happened)); });
+    weft_test::until_waiting(1);
+    cancelled.cancel();
+    EXPECT_THROW(cancelled.join(), weft::fiber_cancelled);
+    EXPECT_EQ(quiet.try_send(1), chan_status::full);
+    happened.set();
+  });
+}
+
 TEST(selects, take_views_and_ends) {
   weft::run([] {
     auto [tx, rx] = weft::channel<int>(1);

@@ -310,6 +310,8 @@ class recv_chan : public detail::receiving<detail::chan_ref<detail::chan_handle>
   explicit recv_chan(std::nullptr_t) noexcept {}
   recv_chan(const chan<T>& whole) noexcept : base(whole.handle_) {}  // NOLINT(google-explicit-constructor): a view
   recv_chan(chan<T>&& whole) noexcept : base(std::move(whole.handle_)) {}  // NOLINT(google-explicit-constructor)
+  /// Adopts a handle.
+  explicit recv_chan(detail::chan_handle handle) noexcept : base(std::move(handle)) {}
 
   friend bool operator==(const recv_chan& a, const recv_chan& b) noexcept { return a.core() == b.core(); }
   friend bool operator==(const recv_chan& a, std::nullptr_t) noexcept { return a.core() == nullptr; }

@@ -125,6 +125,9 @@ struct reset_at_the_end {
     end_inspection();
     while (sched.foreign_wakers.load(std::memory_order_acquire) != 0)
       sched_yield();  // pairs with the release in ready.cpp
+    // Timers that the program still holds: none of them fires in the next run.
+    for (int i = 0; i < sched.known_procs.load(std::memory_order_relaxed); ++i)
+      sched.all_ps[i].load(std::memory_order_relaxed)->timers.clear();
     {
       detail::spin_guard guard(sched.lock);
       while (P* p = take_idle_p()) p->in_service = false;

@@ -40,6 +40,7 @@ void run_timers(M* m, timer_heap& heap) noexcept {
     fired_timers fired;
     more = heap.run_due(now, fired);
     finish_expired(fired);
+    fired.run_deferred();
     ready_from_loop(m, {fired.ready_head, fired.ready_tail, fired.ready});
   }
 }
@@ -392,6 +393,8 @@ bool start_timer(timer& t) noexcept {
   sched.all_ps[at].load(std::memory_order_acquire)->timers.start(t);
   return true;
 }
+
+void restart_timer_in_loop(timer& t) noexcept { current_m()->p->timers.start(t); }
 
 void wake_sleeper_before(nanoseconds_t when) noexcept {
   if (sched.timers.sleeps_past(when)) wake_poller();

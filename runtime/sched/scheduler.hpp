@@ -143,6 +143,8 @@ bool hand_off(P* p) noexcept;
 /// must hear of it
 /// (`wake_sleeper_before`) once no lock is held.
 bool start_timer(timer& t) noexcept;
+/// For a deferred action of a timer, which stands in an M's loop.
+void restart_timer_in_loop(timer& t) noexcept;
 bool work_anywhere() noexcept;
 void install_poller(poller& net) noexcept;
 P* make_p(int number);
@@ -152,6 +154,8 @@ P* make_p(int number);
 
 /// A G with a new id and nothing else; throws std::bad_alloc, std::system_error at a limit.
 G* allocate_g();
+/// The same in an M's loop, for a deferred action of a timer.
+G* allocate_g_in_loop();
 void free_g(M* m, G* g) noexcept;
 void copy_name(G* g, std::string_view name) noexcept;  ///< (runtime/run/start.cpp)
 /// A fiber that others may hear of (a joiner, its scope) counts as ended from here on, before they do.

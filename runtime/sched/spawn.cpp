@@ -84,12 +84,10 @@ void check_limits() {
 
 constinit std::atomic<g_chunk*> g_chunks{nullptr};
 
-G* allocate_g() {
-  check_limits();
-  inside_runtime here(serve_slice);
+static G* take_g(P* p) {
   G* g = nullptr;
   std::uint64_t id = 0;
-  if (P* p = here.p()) {
+  if (p != nullptr) {
     if (p->free_list == nullptr) p->free_list = refill_from_shared(refill, p->free_count);
     g = p->free_list;
     p->free_list = g->link;
@@ -120,6 +118,20 @@ G* allocate_g() {
   g->reason.store(wait_reason::none, std::memory_order_relaxed);
   g->name[0] = '\0';
   g->id.store(id, std::memory_order_release);  // last: whoever cancels everybody takes it for a fiber from here on
+  return g;
+}
+
+G* allocate_g() {
+  check_limits();
+  inside_runtime here(serve_slice);
+  return take_g(here.p());
+}
+
+G* allocate_g_in_loop() {
+  check_limits();
+  G* const g = take_g(current_m()->p);
+  // Who readies a batch waits until its fibers are off their stacks, and one that has ended on this G never said so.
+  g->on_cpu.store(false, std::memory_order_relaxed);
   return g;
 }
 

@@ -35,7 +35,7 @@ class frame_deadline {
     timer_.when = when;
     timer_.g = g;
     timer_.token = reinterpret_cast<std::uintptr_t>(&frame);
-    timer_.fire = [](timer& t, fired_timers& out) noexcept {
+    timer_.fire = [](rt::timer& t, fired_timers& out) noexcept {
       detail::spin_guard guard(t.g->scope_lock);
       auto* expired = reinterpret_cast<cancel_frame*>(t.token);
       expired->cancelled = true;
@@ -49,7 +49,7 @@ class frame_deadline {
   frame_deadline& operator=(const frame_deadline&) = delete;
 
  private:
-  timer timer_;
+  rt::timer timer_;
 };
 
 }  // namespace

@@ -14,20 +14,12 @@
 #include <string>
 
 #include "runtime/scope/cancel.hpp"
-#include "runtime/sync/chan_core.hpp"
+#include "runtime/sync/channel.hpp"
 #include "runtime/wait/outcome.hpp"
 
 namespace weft::inline v0::detail {
 
 using namespace rt;
-
-class chan_core : public basic_chan<env> {
- public:
-  using basic_chan::basic_chan;
-  std::atomic<std::size_t> handles{1};
-  // Of channel<T>(); an end that is counted has a handle too.
-  std::atomic<std::uint32_t> ends[2]{};
-};
 
 chan_core* chan_make(const element_ops& ops, std::ptrdiff_t capacity) {
   const std::size_t alignment = std::max(ops.alignment, alignof(chan_core));
@@ -50,6 +42,7 @@ void chan_retain(chan_core* c) noexcept {
 void chan_release(chan_core* c) noexcept {
   if (c == nullptr || c->handles.fetch_sub(1, std::memory_order_acq_rel) != 1)
     return;  // publish ours, see the others' last use
+  if (c->stop_source != nullptr) c->stop_source(*c);
   c->destroy_rest();
   c->~chan_core();
   std::free(c);
@@ -134,7 +127,11 @@ void chan_close(chan_core* c) {
   if (!c->close()) throw channel_closed("close of closed channel");
 }
 
-std::size_t chan_size(const chan_core* c) noexcept { return c != nullptr ? const_cast<chan_core*>(c)->size() : 0; }
-std::size_t chan_capacity(const chan_core* c) noexcept { return c != nullptr ? c->capacity() : 0; }
+std::size_t chan_size(const chan_core* c) noexcept {
+  return c != nullptr && c->stop_source == nullptr ? const_cast<chan_core*>(c)->size() : 0;
+}
+std::size_t chan_capacity(const chan_core* c) noexcept {
+  return c != nullptr && c->stop_source == nullptr ? c->capacity() : 0;
+}
 
 }  // namespace weft::inline v0::detail

@@ -135,7 +135,7 @@ class basic_chan {
   }
   std::size_t capacity() const noexcept { return capacity_; }
 
- private:
+ protected:  // for a channel that something of its own feeds (timer_chan.hpp)
   template <class T>
   static void publish(T& to, T value) noexcept {
     std::atomic_ref<T>(to).store(value, std::memory_order_relaxed);
@@ -349,7 +349,7 @@ class basic_chan {
   static constexpr select_ops<Env> receive_case{may_receive_from, lock_of, place_of_receivers, attempt_receive,
                                                 contended};
 
- private:
+ protected:
   typename Env::lock lock_;
   std::uint8_t state_ = 0;
   bool sent_ = false;  ///< or about to be

@@ -84,12 +84,16 @@ void timer_heap::publish() noexcept {
   if (next_when_.load(std::memory_order_relaxed) != when) next_when_.store(when, std::memory_order_seq_cst);
 }
 
-bool timer_heap::start(timer& t) noexcept {
-  guard g(lock_);
+void timer_heap::insert(timer& t) noexcept {
   t.child_ = t.next_ = t.prev_ = nullptr;
-  t.heap_.store(this, std::memory_order_relaxed);  // published by the lock
   root_ = meld(root_, &t);
   grow(1);
+}
+
+bool timer_heap::start(timer& t) noexcept {
+  guard g(lock_);
+  t.heap_.store(this, std::memory_order_relaxed);  // published by the lock
+  insert(t);
   publish();
   return root_ == &t;
 }
@@ -107,17 +111,33 @@ bool timer_heap::stop(timer& t) noexcept {
 
 bool timer_heap::run_due(nanoseconds_t now, fired_timers& out) noexcept {
   if (next_when() > now) return false;
+  out.now = now;
   guard g(lock_);
   while (root_ != nullptr && root_->when <= now && !out.full()) {
     timer& t = *root_;
     remove(t);
+    const nanoseconds_t due = t.when;
     t.fire(t, out);
+    if (t.when != due) {
+      insert(t);
+      continue;
+    }
     // Last touch of the timer, and only now: a fiber that was woken otherwise and finds null here lets the timer's
     // frame die. Pairs with the acquire in `stop`.
     t.heap_.store(nullptr, std::memory_order_release);
   }
   publish();
   return root_ != nullptr && root_->when <= now;
+}
+
+void timer_heap::clear() noexcept {
+  guard g(lock_);
+  while (root_ != nullptr) {
+    timer& t = *root_;
+    remove(t);
+    t.heap_.store(nullptr, std::memory_order_release);  // pairs with the acquire in `stop`
+  }
+  publish();
 }
 
 }  // namespace weft::inline v0::rt

@@ -11,8 +11,9 @@
 //     whoever finds a heap with something due runs it, so a P that is idle or gone needs no migration.
 //  2. `next_when` equals the root's time, or `never`; it is written under the lock and read by anyone without.
 //  3. `fire` runs under the heap's lock, on the M's own stack: it claims and collects, nothing else. What it collected is made ready
-//     after the lock is released. It takes no lock but a fiber's scope lock.
-//  4. After `stop` has returned, `fire` neither runs nor will run for that start.
+//     after the lock is released. It takes no lock but a fiber's scope lock. It may set `when` to a later time: then the timer stays.
+//  4. After `stop` has returned, `fire` neither runs nor will run for that start. What it `defer`red may still run: whoever defers
+//     keeps the object alive until then, and notices by himself that he was overtaken.
 // Lock order: object's lock < heap lock < fiber's scope lock. Memory order: `next_when` is stored seq_cst by `start`
 // and pairs with the idle side, which looks at all heaps after it has stopped searching (runtime/sched/idle.hpp).
 #pragma once
@@ -42,10 +43,23 @@ struct fired_timers {
     std::uint64_t id;
   } expired[capacity];  ///< fibers in which a cancellation frame reached its deadline
   unsigned expired_count = 0;
+  /// What takes locks, and is done when the heap's is free: in the M's loop, inside its bracket.
+  struct action {
+    void (*run)(const action& self, fired_timers& fired) noexcept;
+    void* object;
+    std::uint64_t token;
+    nanoseconds_t due;
+  } deferred[capacity];
+  unsigned deferred_count = 0;
+  nanoseconds_t now = 0;  ///< of this pass
 
-  bool full() const noexcept { return ready >= capacity || expired_count >= capacity; }
+  bool full() const noexcept { return ready >= capacity || expired_count >= capacity || deferred_count >= capacity; }
   void add_ready(G* g) noexcept;
   void add_expired(G* g, std::uint64_t id) noexcept { expired[expired_count++] = {g, id}; }
+  void defer(const action& what) noexcept { deferred[deferred_count++] = what; }
+  void run_deferred() noexcept {
+    for (unsigned i = 0; i < deferred_count; ++i) deferred[i].run(deferred[i], *this);
+  }
 };
 
 struct timer {
@@ -82,6 +96,9 @@ class alignas(64) timer_heap {
   /// lock held.
   bool run_due(nanoseconds_t now, fired_timers& out) noexcept;
 
+  /// Forgets all timers: none of them fires any more. For the end of a runtime.
+  void clear() noexcept;
+
   nanoseconds_t next_when() const noexcept { return next_when_.load(std::memory_order_relaxed); }
   /// How many there are; a hint.
   std::uint32_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
@@ -89,6 +106,7 @@ class alignas(64) timer_heap {
  private:
   static timer* meld(timer* a, timer* b) noexcept;
   static timer* merge_pairs(timer* first) noexcept;
+  void insert(timer& t) noexcept WEFT_REQUIRES(lock_);
   void remove(timer& t) noexcept WEFT_REQUIRES(lock_);
   void publish() noexcept WEFT_REQUIRES(lock_);
   void grow(std::uint32_t n) noexcept WEFT_REQUIRES(lock_) { size_.store(size() + n, std::memory_order_relaxed); }

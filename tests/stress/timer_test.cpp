@@ -191,4 +191,126 @@ TEST_F(timer_stress, patience_that_ends_as_the_value_comes_loses_nothing) {
   });
 }
 
+// Every setting ends in exactly one way: its value is received, or a stop or reset says that it took it back.
+TEST_F(timer_stress, each_setting_of_a_shared_timer_ends_in_one_way) {
+  const int each = scaled(40'000);
+  std::atomic<long> settings{1}, received{0}, taken_back{0};
+  weft::run([&] {
+    weft::timer t(10us);
+    weft::scope s;
+    std::atomic<int> at_work{6};
+    for (std::uint64_t who = 0; who < 6; ++who) {
+      s.go([&, who] {
+        choices draw(who);
+        for (int i = 0; i < each; ++i) {
+          if (draw.one_in(3)) {
+            if (t.stop()) taken_back.fetch_add(1);
+          } else {
+            settings.fetch_add(1);
+            if (t.reset(draw.one_in(8) ? 0us : draw.up_to(20us))) taken_back.fetch_add(1);
+          }
+          if (draw.one_in(8)) weft::sleep_for(draw.up_to(30us));
+        }
+        at_work.fetch_sub(1);
+      });
+    }
+    for (int who = 0; who < 3; ++who) {
+      s.go([&] {
+        while (at_work.load() != 0)
+          if (t.chan().recv_for(50us).status == chan_status::ok) received.fetch_add(1);
+      });
+    }
+    s.join();
+    if (t.stop()) taken_back.fetch_add(1);
+  });
+  EXPECT_EQ(received.load() + taken_back.load(), settings.load());
+}
+
+TEST_F(timer_stress, each_setting_of_a_function_ends_in_one_way) {
+  const int each = scaled(30'000);
+  std::atomic<long> settings{1}, calls{0}, taken_back{0};
+  weft::run([&] {
+    weft::timer t(10us, [&] { calls.fetch_add(1); });
+    weft::scope s;
+    for (std::uint64_t who = 0; who < 6; ++who) {
+      s.go([&, who] {
+        choices draw(who);
+        for (int i = 0; i < each; ++i) {
+          if (draw.one_in(3)) {
+            if (t.stop()) taken_back.fetch_add(1);
+          } else {
+            settings.fetch_add(1);
+            if (t.reset(draw.one_in(8) ? 0us : draw.up_to(20us))) taken_back.fetch_add(1);
+          }
+          if (draw.one_in(4)) weft::sleep_for(draw.up_to(30us));
+        }
+      });
+    }
+    s.join();
+    if (t.stop()) taken_back.fetch_add(1);
+  });
+  EXPECT_EQ(calls.load() + taken_back.load(), settings.load());
+}
+
+// Handles that go, with the timer's end in the air, by fibers and a plain thread, while the width moves.
+TEST_F(timer_stress, timers_that_are_dropped_at_any_moment) {
+  const int each = scaled(8000);
+  std::atomic<long> functions_made{0}, functions_gone{0};
+  struct counted {
+    explicit counted(std::atomic<long>& made, std::atomic<long>& gone) : gone_(&gone) { made.fetch_add(1); }
+    counted(counted&& other) noexcept : gone_(std::exchange(other.gone_, nullptr)) {}
+    ~counted() {
+      if (gone_ != nullptr) gone_->fetch_add(1);
+    }
+    void operator()() { weft::yield(); }
+    std::atomic<long>* gone_;
+  };
+  const auto use_timers = [&](std::uint64_t who) {
+    choices draw(who);
+    for (int i = 0; i < each; ++i) {
+      const auto length = draw.up_to(20us), held = draw.up_to(20us);
+      const auto c = weft::after(length);
+      std::vector<weft::timer> timers;
+      timers.emplace_back(length);
+      timers.emplace_back(length, counted(functions_made, functions_gone));
+      weft::ticker every(length + 1us);
+      switch (draw.below(4)) {
+        case 0:
+          break;
+        case 1:
+          weft::sleep_for(held);
+          break;
+        case 2:
+          ASSERT_TRUE(c.recv().has_value());
+          break;
+        case 3:
+          ASSERT_TRUE(every.chan().recv().has_value());
+          every.reset(length + 2us);
+          break;
+      }
+    }
+  };
+  weft::run([&] {
+    const int width = weft::maxprocs();
+    std::atomic<bool> over{false};
+    std::thread plain([&] { use_timers(100); });
+    auto mover = weft::spawn([&] {
+      for (int n = 1; !over.load(); n = n % (width + 1) + 1) {
+        weft::set_maxprocs(n);
+        weft::sleep_for(300us);
+      }
+    });
+    {
+      weft::scope users;
+      for (std::uint64_t who = 0; who < 8; ++who) users.go([&, who] { use_timers(who); });
+      users.join();
+    }
+    weft::blocking([&] { plain.join(); });
+    over.store(true);
+    mover.join();
+    weft::set_maxprocs(width);
+  });
+  EXPECT_EQ(functions_made.load(), functions_gone.load());
+}
+
 }  // namespace

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The object behind the library's channel handles.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "runtime/sync/chan_core.hpp"
+#include "runtime/wait/env.hpp"
+
+namespace weft::inline v0::detail {
+
+class chan_core : public rt::basic_chan<rt::env> {
+ public:
+  using basic_chan::basic_chan;
+
+  /// For whoever knows the channel but has no handle: false if the last one is gone, and the object about to go.
+  bool try_retain() noexcept {
+    std::size_t n = handles.load(std::memory_order_relaxed);
+    while (n != 0)  // relaxed: what the object holds is read under its lock
+      if (handles.compare_exchange_weak(n, n + 1, std::memory_order_relaxed)) return true;
+    return false;
+  }
+
+  std::atomic<std::size_t> handles{1};
+  // Of channel<T>(); an end that is counted has a handle too.
+  std::atomic<std::uint32_t> ends[2]{};
+  /// Of a channel that a timer feeds: takes the timer off its heap, before the object goes. Such a channel shows as
+  /// unbuffered, since stop and reset take back what lies in it. Null for all others.
+  void (*stop_source)(chan_core& self) noexcept = nullptr;
+};
+
+}  // namespace weft::inline v0::detail

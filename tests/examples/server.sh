@@ -2,14 +2,12 @@
 # shellcheck shell=bash
 # Sourced by the drivers of example servers: starts one, learns its address, and sees to it that it ends when told.
 
+# shellcheck source=tests/examples/expect.sh
+source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
+
 server_pid=''
 server_out=''
 address=''
-
-fail() {
-  echo "FAILED: $*" >&2
-  exit 1
-}
 
 # start PROGRAM ARGUMENTS...: sets `address` to the 127.0.0.1:PORT that it prints.
 start() {
@@ -40,9 +38,4 @@ exchange() {
   printf '%b' "$1" >&"$connection"
   timeout 30 cat <&"$connection"
   exec {connection}>&-
-}
-
-expect() {  # WHAT GOT PATTERN
-  # shellcheck disable=SC2053 # a pattern
-  [[ $2 == $3 ]] || fail "$1: expected $3, got: $2"
 }

@@ -717,7 +717,7 @@ TEST(condition_mutant, claim_without_asking) {
   EXPECT_TRUE(finds(everybody<sync_env<m::claims_without_asking>>({.name = "no claim"})));
 }
 TEST(mutex_mutant, keeps_woken) {
-  EXPECT_TRUE(finds(exclusion<sync_env<m::keeps_woken>>(2, false, {.name = "keeps woken"}), "lost wake"));
+  EXPECT_TRUE(finds(exclusion<sync_env<m::keeps_woken>>(2, false, {.name = "keeps woken", .bound = 2}), "lost wake"));
 }
 TEST(mutex_mutant, acquires_nothing) {
   EXPECT_TRUE(finds(exclusion<sync_env<relaxed_exchanges>>(1, true, {.name = "relaxed"}), "data race"));

@@ -278,6 +278,8 @@ class chan : public detail::closing<detail::sending<detail::receiving<detail::ch
   using base = detail::closing<detail::sending<detail::receiving<detail::chan_ref<detail::chan_handle>, T>, T>>;
 
  public:
+  static_assert(std::is_void_v<T> || std::is_same_v<T, std::remove_cvref_t<T>>,
+                "the elements of a channel are values: neither references nor const");
   using value_type = T;
 
   /// An unbuffered channel.

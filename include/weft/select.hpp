@@ -93,7 +93,7 @@ class send_case : select_case {
   send_case(chan_core* to, U&& value, G&& f) : to_(to), value_(std::forward<U>(value)), f_(std::forward<G>(f)) {}
   select_entry entry(std::uint32_t, select_plan&) noexcept { return chan_send_case(to_, std::addressof(value_)); }
   void finish(bool closed) {
-    if (closed) throw channel_closed("send on closed channel");
+    if (closed) chan_throw_closed(to_);
     handle(f_);
   }
 
@@ -110,7 +110,7 @@ class send_case<void, F> : select_case {
   send_case(chan_core* to, G&& f) : to_(to), f_(std::forward<G>(f)) {}
   select_entry entry(std::uint32_t, select_plan&) noexcept { return chan_send_case(to_, no_value()); }
   void finish(bool closed) {
-    if (closed) throw channel_closed("send on closed channel");
+    if (closed) chan_throw_closed(to_);
     handle(f_);
   }
 
@@ -233,6 +233,8 @@ template <detail::receivable Chan, class F = detail::no_handler>
 template <detail::sendable Chan, class U, class F = detail::no_handler>
 requires(!std::is_void_v<detail::element_of<Chan>>) [[nodiscard]] auto on_send(const Chan& to, U&& value, F&& f = {}) {
   using T = detail::element_of<Chan>;
+  static_assert(std::is_constructible_v<T, U&&>,
+                "on_send(channel, value, handler): the value is not one of the channel's");
   using V = std::conditional_t<std::is_same_v<U&&, T&&>, T&&, T>;
   return detail::send_case<V, std::decay_t<F>>(detail::chan_insight::core(to), std::forward<U>(value),
                                                std::forward<F>(f));

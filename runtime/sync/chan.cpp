@@ -54,7 +54,14 @@ void chan_enter(chan_core* c, chan_side side) noexcept {
 
 void chan_leave(chan_core* c, chan_side side) noexcept {
   // What this end did happens before what those hear who see the channel closed: close() takes the lock.
-  if (c != nullptr && c->ends[static_cast<unsigned>(side)].fetch_sub(1, std::memory_order_acq_rel) == 1) c->close();
+  if (c == nullptr || c->ends[static_cast<unsigned>(side)].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (side == chan_side::receive) c->abandoned.store(true, std::memory_order_relaxed);  // published by the close
+  c->close();
+}
+
+void chan_throw_closed(const chan_core* c) {
+  throw channel_closed(c->abandoned.load(std::memory_order_relaxed) ? "send on a channel whose receivers are all gone"
+                                                                    : "send on closed channel");
 }
 
 bool chan_is_sole(const chan_core* c) noexcept { return c->handles.load(std::memory_order_acquire) == 1; }
@@ -76,7 +83,7 @@ void chan_send(chan_core* c, void* value) {
   if (how == wait_outcome::ok) [[likely]]
     return;
   throw_if_not_ok(how);
-  throw channel_closed("send on closed channel");
+  chan_throw_closed(c);
 }
 
 bool chan_receive(chan_core* c, void* slot) {

@@ -26,6 +26,7 @@ class chan_core : public rt::basic_chan<rt::env> {
   std::atomic<std::size_t> handles{1};
   // Of channel<T>(); an end that is counted has a handle too.
   std::atomic<std::uint32_t> ends[2]{};
+  std::atomic<bool> abandoned{false};  ///< its last receiver went
   /// Of a channel that a timer feeds: takes the timer off its heap, before the object goes. Such a channel shows as
   /// unbuffered, since stop and reset take back what lies in it. Null for all others.
   void (*stop_source)(chan_core& self) noexcept = nullptr;

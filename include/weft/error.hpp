@@ -16,7 +16,6 @@ class WEFT_EXPORT cancelled final {
   cancelled() noexcept = default;
   cancelled(const cancelled&) noexcept = default;
   cancelled& operator=(const cancelled&) noexcept = default;
-  ~cancelled();
 };
 
 /// channel_closed is thrown by a send on a closed channel, and by closing a channel that is closed or nil.

@@ -25,7 +25,7 @@ concept sink = requires(S& s, std::span<const std::byte> from, std::error_code& 
   s.write_all(from, error);
 };
 
-inline constexpr std::size_t copy_buffer_size = 32 * 1024;
+inline constexpr std::size_t copy_buffer_size = std::size_t{32} << 10;
 
 /// copy writes to `to` what it reads from `from`, until its end; returns how many bytes. Cancellable. Throws what the
 /// two throw. It does not tell `to` that there is no more: that is the caller's (`shutdown_write`). `from` and `to` may

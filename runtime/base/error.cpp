@@ -5,7 +5,6 @@
 
 namespace weft::inline v0 {
 
-cancelled::~cancelled() = default;
 channel_closed::~channel_closed() = default;
 timed_out::~timed_out() = default;
 fiber_cancelled::~fiber_cancelled() = default;

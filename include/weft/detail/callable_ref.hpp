@@ -10,7 +10,7 @@ namespace weft::inline v0::detail {
 
 class callable_ref {
  public:
-  template <class F>
+  template <class F>  // NOLINTNEXTLINE(bugprone-forwarding-reference-overload): not for a callable_ref
   requires(!std::is_same_v<std::remove_cvref_t<F>, callable_ref>) callable_ref(F&& f)
   noexcept  // NOLINT(google-explicit-constructor): a parameter type
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pairing heap behind runtime/wait/timer.hpp.
+// The near heap and the wheel behind runtime/wait/timer.hpp.
 #include "runtime/wait/timer.hpp"
 
 #include <time.h>
+
+#include <algorithm>
+#include <bit>
 
 #include "runtime/sched/g.hpp"
 
@@ -64,7 +67,12 @@ timer* timer_heap::merge_pairs(timer* first) noexcept {
   return root;
 }
 
-void timer_heap::remove(timer& t) noexcept {
+void timer_heap::add_near(timer& t) noexcept {
+  t.child_ = t.next_ = t.prev_ = nullptr;
+  root_ = meld(root_, &t);
+}
+
+void timer_heap::take_near(timer& t) noexcept {
   if (&t == root_) {
     root_ = merge_pairs(t.child_);
   } else {
@@ -75,27 +83,108 @@ void timer_heap::remove(timer& t) noexcept {
     if (t.next_ != nullptr) t.next_->prev_ = t.prev_;
     root_ = meld(root_, merge_pairs(t.child_));
   }
-  t.child_ = t.next_ = t.prev_ = nullptr;
-  grow(std::uint32_t{0} - 1);
 }
 
-void timer_heap::publish() noexcept {
-  const nanoseconds_t when = root_ != nullptr ? root_->when : never;
+void timer_heap::link_far(timer*& head, timer& t) noexcept {
+  t.child_ = &t;
+  t.next_ = head;
+  t.at_ = &head;
+  if (head != nullptr) head->at_ = &t.next_;
+  head = &t;
+}
+
+void timer_heap::take_far(timer& t) noexcept {
+  *t.at_ = t.next_;
+  if (t.next_ != nullptr) t.next_->at_ = t.at_;
+}
+
+void timer_heap::add(timer& t) noexcept {
+  const tick_t tick = tick_of(t.when);
+  if (tick < next_tick_) {
+    add_near(t);
+    return;
+  }
+  const tick_t differs = (tick ^ next_tick_) | 1;
+  const unsigned level = static_cast<unsigned>(std::bit_width(differs) - 1) / digit_bits;
+  const unsigned slot = static_cast<unsigned>(tick >> (level * digit_bits)) % slots;
+  link_far(far_[level][slot], t);
+  occupied_[level] |= std::uint64_t{1} << slot;
+}
+
+void timer_heap::remove(timer& t) noexcept {
+  if (is_far(t))
+    take_far(t);
+  else
+    take_near(t);
+}
+
+// All of a level comes before all of the next, and no list before `next_tick_` has anything.
+bool timer_heap::first_list(place& found) noexcept {
+  for (unsigned level = 0; level < levels; ++level) {
+    for (std::uint64_t& lists = occupied_[level]; lists != 0; lists &= lists - 1) {
+      const auto slot = static_cast<unsigned>(std::countr_zero(lists));
+      if (far_[level][slot] == nullptr) continue;
+      const unsigned shift = level * digit_bits;
+      const tick_t above = next_tick_ >> shift >> digit_bits << digit_bits;
+      found = {level, slot, (above | slot) << shift};
+      return true;
+    }
+  }
+  return false;
+}
+
+// A list is taken as a whole into `spill_`, `next_tick_` moves to its range (past it, if it is of one tick), and each of
+// its timers gets its new place: near, or a lower level. A list of a higher level that begins at `tick` is taken too,
+// since relative to the new `next_tick_` what is in it belongs to lower levels.
+bool timer_heap::bring_near(tick_t tick) noexcept {
+  for (unsigned moves = 0;;) {
+    while (spill_ != nullptr) {
+      if (moves++ == max_moves) return false;
+      timer& t = *spill_;
+      take_far(t);
+      if (spill_ != nullptr) __builtin_prefetch(spill_);
+      add(t);
+    }
+    place list{};
+    if (!first_list(list) || list.first > tick || (list.first == tick && list.level == 0)) {
+      next_tick_ = std::max(next_tick_, tick);
+      return true;
+    }
+    timer*& head = far_[list.level][list.slot];
+    spill_ = head;
+    spill_->at_ = &spill_;
+    head = nullptr;
+    spill_from_ = list.first;
+    next_tick_ = list.level == 0 ? list.first + 1 : list.first;
+  }
+}
+
+nanoseconds_t timer_heap::earliest() noexcept {
+  const nanoseconds_t near = root_ != nullptr ? root_->when : never;
+  if (spill_ != nullptr) return std::min(near, time_of(spill_from_));
+  place list{};
+  if (near != never || !first_list(list)) return near;
+  nanoseconds_t when = never;
+  unsigned looks = 0;
+  for (const timer* t = far_[list.level][list.slot]; t != nullptr; t = t->next_) {
+    if (looks++ == max_looks) return time_of(list.first);
+    when = std::min(when, t->when);
+  }
+  return when;
+}
+
+void timer_heap::publish(nanoseconds_t when) noexcept {
   if (next_when_.load(std::memory_order_relaxed) != when) next_when_.store(when, std::memory_order_seq_cst);
-}
-
-void timer_heap::insert(timer& t) noexcept {
-  t.child_ = t.next_ = t.prev_ = nullptr;
-  root_ = meld(root_, &t);
-  grow(1);
 }
 
 bool timer_heap::start(timer& t) noexcept {
   guard g(lock_);
   t.heap_.store(this, std::memory_order_relaxed);  // published by the lock
-  insert(t);
-  publish();
-  return root_ == &t;
+  add(t);
+  grow(1);
+  if (t.when >= next_when()) return false;
+  publish(t.when);
+  return true;
 }
 
 bool timer_heap::stop(timer& t) noexcept {
@@ -104,8 +193,9 @@ bool timer_heap::stop(timer& t) noexcept {
   guard g(heap->lock_);
   if (t.heap_.load(std::memory_order_relaxed) == nullptr) return false;  // fired while we came for the lock
   heap->remove(t);
+  heap->grow(std::uint32_t{0} - 1);
   t.heap_.store(nullptr, std::memory_order_relaxed);
-  heap->publish();
+  if (t.when <= heap->next_when() || heap->size() == 0) heap->publish(heap->earliest());
   return true;
 }
 
@@ -113,31 +203,50 @@ bool timer_heap::run_due(nanoseconds_t now, fired_timers& out) noexcept {
   if (next_when() > now) return false;
   out.now = now;
   guard g(lock_);
-  while (root_ != nullptr && root_->when <= now && !out.full()) {
+  if (!bring_near(tick_of(now) + 1)) {
+    publish(earliest());
+    return true;
+  }
+  // First all, then each: meanwhile the fibers that they wake come into the cache.
+  timer* due[fired_timers::capacity];
+  unsigned count = 0;
+  while (root_ != nullptr && root_->when <= now && count < fired_timers::capacity) {
     timer& t = *root_;
-    remove(t);
-    const nanoseconds_t due = t.when;
+    take_near(t);
+    __builtin_prefetch(t.g, 1);
+    due[count++] = &t;
+  }
+  std::uint32_t stay = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    timer& t = *due[i];
+    const nanoseconds_t when = t.when;
     t.fire(t, out);
-    if (t.when != due) {
-      insert(t);
+    if (t.when != when) {
+      add(t);
+      ++stay;
       continue;
     }
     // Last touch of the timer, and only now: a fiber that was woken otherwise and finds null here lets the timer's
     // frame die. Pairs with the acquire in `stop`.
     t.heap_.store(nullptr, std::memory_order_release);
   }
-  publish();
+  grow(stay - count);
+  publish(earliest());
   return root_ != nullptr && root_->when <= now;
+}
+
+void timer_heap::forget(timer& t) noexcept {
+  remove(t);
+  t.heap_.store(nullptr, std::memory_order_release);  // pairs with the acquire in `stop`
 }
 
 void timer_heap::clear() noexcept {
   guard g(lock_);
-  while (root_ != nullptr) {
-    timer& t = *root_;
-    remove(t);
-    t.heap_.store(nullptr, std::memory_order_release);  // pairs with the acquire in `stop`
-  }
-  publish();
+  while (root_ != nullptr) forget(*root_);
+  while (spill_ != nullptr) forget(*spill_);
+  for (place list{}; first_list(list);) forget(*far_[list.level][list.slot]);
+  size_.store(0, std::memory_order_relaxed);
+  publish(never);
 }
 
 }  // namespace weft::inline v0::rt

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -125,60 +126,72 @@ TEST(timer_heap, a_single_far_timer_is_reached_in_few_steps) {
   }
 }
 
-// Starts, stops and passes at random, over spans from nanoseconds to centuries: what fires, and in which order, is what
-// a sorted list says.
-TEST(timer_heap, agrees_with_a_sorted_list) {
-  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
-    SCOPED_TRACE(seed);
-    std::mt19937_64 random(seed);
-    timer_heap heap;
-    std::vector<nanoseconds_t> log;
-    std::deque<probe> timers(300);
-    std::vector<bool> running(timers.size());
-    nanoseconds_t now = static_cast<nanoseconds_t>(random() >> (random() % 30 + 3));
-    for (int step = 0; step < 3000; ++step) {
-      const std::size_t which = random() % timers.size();
-      probe& t = timers[which];
-      switch (random() % 8) {
-        case 0:
-          ASSERT_EQ(timer_heap::stop(t), running[which]);
-          running[which] = false;
-          break;
-        case 1: {
-          now += static_cast<nanoseconds_t>(random() >> (random() % 45 + 19));
-          std::vector<nanoseconds_t> expected;
-          for (std::size_t i = 0; i < timers.size(); ++i) {
-            if (!running[i] || timers[i].when > now) continue;
-            expected.push_back(timers[i].when);
-            running[i] = false;
-          }
-          std::sort(expected.begin(), expected.end());
-          log.clear();
-          run_all(heap, now);
-          ASSERT_EQ(log, expected);
-          break;
-        }
-        default: {
-          if (running[which]) break;
-          const auto ahead = static_cast<nanoseconds_t>(random() >> (random() % 60 + 3));
-          t.when = random() % 16 == 0 ? now - 5 : weft::rt::saturating_add(now, ahead) - 1;
-          t.log = &log;
-          heap.start(t);
-          running[which] = true;
-        }
+// Starts, stops and passes at random: what fires, and in which order, is what a sorted list says.
+void compare_with_a_sorted_list(std::uint64_t seed, std::size_t count, int steps, unsigned far_bits,
+                                unsigned pass_bits) {
+  SCOPED_TRACE(seed);
+  std::mt19937_64 random(seed);
+  // Up to 2^bits, and of each size alike.
+  const auto span = [&random](unsigned bits) {
+    return static_cast<nanoseconds_t>(random() >> (64 - bits) >> (random() % bits));
+  };
+  timer_heap heap;
+  std::vector<nanoseconds_t> log;
+  std::deque<probe> timers(count);
+  std::vector<bool> running(count);
+  std::multiset<nanoseconds_t> times;
+  nanoseconds_t now = span(60);
+  for (int step = 0; step < steps; ++step) {
+    const std::size_t which = random() % count;
+    probe& t = timers[which];
+    switch (random() % 8) {
+      case 0:
+        ASSERT_EQ(timer_heap::stop(t), running[which]);
+        if (running[which]) times.erase(times.find(t.when));
+        running[which] = false;
+        break;
+      case 1: {
+        now += span(pass_bits);
+        const auto end = times.upper_bound(now);
+        const std::vector<nanoseconds_t> expected(times.begin(), end);
+        times.erase(times.begin(), end);
+        for (std::size_t i = 0; i < count; ++i)
+          if (timers[i].when <= now) running[i] = false;
+        log.clear();
+        run_all(heap, now);
+        ASSERT_EQ(log, expected);
+        break;
       }
-      nanoseconds_t earliest = never;
-      std::size_t count = 0;
-      for (std::size_t i = 0; i < timers.size(); ++i) {
-        if (!running[i]) continue;
-        earliest = std::min(earliest, timers[i].when);
-        ++count;
+      default: {
+        if (running[which]) break;
+        t.when = random() % 16 == 0 ? now - 5 : weft::rt::saturating_add(now, span(far_bits)) - 1;
+        t.log = &log;
+        heap.start(t);
+        times.insert(t.when);
+        running[which] = true;
       }
-      ASSERT_EQ(heap.size(), count);
-      ASSERT_LE(heap.next_when(), earliest);
-      ASSERT_EQ(heap.next_when() == never, count == 0);
     }
-    heap.clear();
+    ASSERT_EQ(heap.size(), times.size());
+    ASSERT_LE(heap.next_when(), times.empty() ? never : *times.begin());
+    ASSERT_EQ(heap.next_when() == never, times.empty());
+  }
+  heap.clear();
+  for (std::size_t i = 0; i < count; ++i) ASSERT_FALSE(timer_heap::stop(timers[i]));
+}
+
+TEST(timer_heap, agrees_with_a_sorted_list_over_centuries) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) compare_with_a_sorted_list(seed, 300, 3000, 61, 45);
+}
+
+TEST(timer_heap, agrees_with_a_sorted_list_within_milliseconds) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) compare_with_a_sorted_list(seed, 100, 3000, 24, 22);
+}
+
+// Lists so long that they are moved in several passes.
+TEST(timer_heap, agrees_with_a_sorted_list_when_crowded) {
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    compare_with_a_sorted_list(seed, 5000, 20'000, 21, 12);
+    compare_with_a_sorted_list(seed, 5000, 20'000, 27, 18);
   }
 }
 

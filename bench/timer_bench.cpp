@@ -2,7 +2,8 @@
 //
 // Many sleepers: what the timers cost in CPU time (of the whole process), and how late a sleeper wakes. Each sleeps
 // five times, between 1 and 100 ms (1 000 ms with 100 000 sleepers: the same rate of expiries) at odd microseconds,
-// from a fixed sequence: about 200 000 expiries a second that no millisecond clock can coalesce unseen.
+// from a fixed sequence: about 200 000 expiries a second that no millisecond clock can coalesce unseen. And one sleeper
+// alone.
 #include <weft/weft.hpp>
 
 #include <chrono>
@@ -52,10 +53,25 @@ void sleepers(const bench::context& c, long full, long full_range_us) {
   });
 }
 
+// One fiber that sleeps, on a machine that has nothing else to do: how long a sleep of 100 us is.
+void single_sleeper(const bench::context& c) {
+  weft::run({.maxprocs = c.w}, [&] {
+    std::vector<long> took(static_cast<std::size_t>(c.scale(5000)));
+    for (long& one : took) {
+      const auto start = bench::now_ns();
+      weft::sleep_for(std::chrono::microseconds(100));
+      one = bench::now_ns() - start;
+    }
+    c.report(c.row + "_p50", static_cast<double>(bench::percentile(took, 0.5)) / 1e3, "us");
+    c.report(c.row + "_p99", static_cast<double>(bench::percentile(took, 0.99)) / 1e3, "us");
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   return bench::main(argc, argv,
-                     {{"timers_10k", {1, 2}, [](const bench::context& c) { sleepers(c, 10'000, 99'000); }},
+                     {{"sleep_100us", {1, 2}, single_sleeper},
+                      {"timers_10k", {1, 2}, [](const bench::context& c) { sleepers(c, 10'000, 99'000); }},
                       {"timers_100k", {1, 2}, [](const bench::context& c) { sleepers(c, 100'000, 999'000); }}});
 }

@@ -218,3 +218,15 @@ func sleepers(c context, full, fullRangeUs int) {
 	c.report(c.row+"_p50", float64(late[len(late)/2])/1e3, "us")
 	c.report(c.row+"_p99", float64(late[len(late)*99/100])/1e3, "us")
 }
+
+func singleSleeper(c context) {
+	took := make([]int64, c.scale(5000))
+	for i := range took {
+		start := time.Now()
+		time.Sleep(100 * time.Microsecond)
+		took[i] = int64(time.Since(start))
+	}
+	sort.Slice(took, func(i, j int) bool { return took[i] < took[j] })
+	c.report(c.row+"_p50", float64(took[len(took)/2])/1e3, "us")
+	c.report(c.row+"_p99", float64(took[len(took)*99/100])/1e3, "us")
+}

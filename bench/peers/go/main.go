@@ -74,6 +74,7 @@ var rows = map[string]func(context){
 	"mutex_8":          mutex,
 	"select_2":         func(c context) { selectTwo(c, 0) },
 	"select_2_cap128":  func(c context) { selectTwo(c, 128) },
+	"sleep_100us":      singleSleeper,
 	"timers_10k":       func(c context) { sleepers(c, 10000, 99000) },
 	"timers_100k":      func(c context) { sleepers(c, 100000, 999000) },
 	"parked":           parked,

@@ -18,6 +18,7 @@
 #include <weft/weft.hpp>
 
 #include "tests/support/stress.hpp"
+#include "tests/support/until_waiting.hpp"
 
 namespace {
 
@@ -234,7 +235,7 @@ TEST_F(spawn_stress, handles_that_are_dropped_cancel_and_await_their_fibers) {
   EXPECT_EQ(parcel::held.load(), 0);
 }
 
-// A million is a matter of memory (some 8 GB of stacks): WEFT_TEST_FIBERS=1000000 asks for it.
+// A million is a matter of memory (some 5 GB of stacks): WEFT_TEST_FIBERS=1000000 asks for it.
 TEST_F(spawn_stress, very_many_fibers_wait_at_once) {
   const char* asked = std::getenv("WEFT_TEST_FIBERS");
   const long count = asked != nullptr ? std::atol(asked) : scaled(20'000);
@@ -251,6 +252,7 @@ TEST_F(spawn_stress, very_many_fibers_wait_at_once) {
       });
     }
     EXPECT_EQ(weft::num_fibers(), static_cast<std::size_t>(count) + 1);
+    weft_test::until_waiting(static_cast<std::size_t>(count));
     gate.close();
     all.wait();
   });

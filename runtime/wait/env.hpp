@@ -34,12 +34,12 @@ struct env {
   static void wake(G* g) noexcept { rt::wake(g); }
   static std::uint32_t random(std::uint32_t n) noexcept { return random_below(n); }
 
-  /// Into how many parts a queue may be split, and which is the caller's: what stays on one P stays in one cache.
+  /// Into how many parts a queue may be split, and which is the caller's: what stays with one M mostly stays in one
+  /// cache. (Not the P's: outside of the bracket the monitor may be taking it.)
   static constexpr unsigned stripes = 16;
   static unsigned stripe_index() noexcept {
     const M* const m = current_m();
-    const P* const p = m != nullptr ? m->p : nullptr;
-    return static_cast<unsigned>(p != nullptr ? p->number : m != nullptr ? m->number : 0) % stripes;
+    return static_cast<unsigned>(m != nullptr ? m->number : 0) % stripes;
   }
   /// True: it was not free at once.
   static bool lock_and_tell(lock& it) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {

@@ -21,9 +21,28 @@
 
 namespace weft::inline v0::rt {
 
+constexpr std::uint32_t max_batch = 128;
+
+G* take_global(P* p, bool only_one) noexcept {
+  if (sched.global_size() == 0) return nullptr;
+  detail::spin_guard guard(sched.lock);
+  const std::uint32_t size = sched.global_size();
+  if (size == 0) return nullptr;
+  const auto procs = static_cast<std::uint32_t>(sched.procs.load(std::memory_order_relaxed));
+  std::uint32_t n = only_one ? 1 : std::min({size, size / procs + 1, max_batch});
+  G* first = sched.global.pop();
+  while (--n > 0) {
+    G* g = sched.global.pop();
+    if (!p->queue.put(g)) {
+      sched.global.push(g);
+      break;
+    }
+  }
+  return first;
+}
+
 namespace {
 
-constexpr std::uint32_t max_batch = 128;
 constexpr int steal_rounds = 3;
 constexpr int vain_rounds = 3;  ///< looks at a runnext that cannot be had, before the monitor's tick is trusted
 
@@ -81,25 +100,6 @@ G* found(M* m, G* g) noexcept {
   return g;
 }
 
-G* take_global(M* m, bool only_one) noexcept {
-  if (sched.global_size() == 0) return nullptr;
-  P* p = m->p;
-  detail::spin_guard guard(sched.lock);
-  const std::uint32_t size = sched.global_size();
-  if (size == 0) return nullptr;
-  const auto procs = static_cast<std::uint32_t>(sched.procs.load(std::memory_order_relaxed));
-  std::uint32_t n = only_one ? 1 : std::min({size, size / procs + 1, max_batch});
-  G* first = sched.global.pop();
-  while (--n > 0) {
-    G* g = sched.global.pop();
-    if (!p->queue.put(g)) {
-      sched.global.push(g);
-      break;
-    }
-  }
-  return first;
-}
-
 G* poll_now(M* m) noexcept {
   poller* net = sched.net.load(std::memory_order_acquire);
   if (net == nullptr || !net->has_waiters()) return nullptr;
@@ -155,7 +155,7 @@ G* look(M* m) noexcept {
   run_timers(m, p->timers);
   if (p->tick % P::global_tick == 0) {
     run_retired_timers(m);
-    G* g = take_global(m, true);
+    G* g = take_global(p, true);
     if (g == nullptr) g = poll_now(m);
     if (g == nullptr) g = pick_own(p);
     if (g != nullptr) {
@@ -164,10 +164,10 @@ G* look(M* m) noexcept {
     }
   }
   if (sched.global_has_urgent()) {
-    if (G* g = take_global(m, true)) return g;
+    if (G* g = take_global(p, true)) return g;
   }
   if (G* g = pick_own(p)) return g;
-  if (G* g = take_global(m, false)) return g;
+  if (G* g = take_global(p, false)) return g;
   if (G* g = poll_now(m)) return g;
   return steal(m);
 }

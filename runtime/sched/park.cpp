@@ -7,7 +7,8 @@
 //   - the pick is one of each 61st: timers, the global queue and the poller get their look there,
 //   - the successor cannot be entered from here: its stack must first be mapped, or it is pinned to another M.
 // Locks that the commit hook will release may be held meanwhile, so nothing here takes a lock, maps memory or runs
-// callbacks.
+// callbacks. A yield holds none: where its P has nobody else to run it fetches a batch from the global queue, since a
+// fiber that waits for others in a loop of yields must not be alone with the one of 61 picks that looks there.
 //
 // Locked instructions: park and resume none of their own; the pick costs one (runnext or ring).
 #include "runtime/sched/park.hpp"
@@ -16,6 +17,7 @@
 
 #include "runtime/fiber/context.hpp"
 #include "runtime/fiber/stack.hpp"
+#include "runtime/sched/find_work.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/thread_g.hpp"
@@ -152,7 +154,8 @@ static void put_yielding(void* arg) noexcept {
   }
   G* next = nullptr;
   if (count_pick(p)) {  // every time: a loop of yields must still see timers, the global queue and the poller
-    next = m->locked == nullptr ? pick(p) : nullptr;
+    if (m->locked == nullptr) next = pick(p);
+    if (next == nullptr && m->locked == nullptr) next = take_global(p, false);
     if (next == nullptr && p->queue.empty()) {  // nobody to yield to
       leave(m);
       return;

@@ -189,4 +189,15 @@ TEST_F(order, many_started_at_once_all_run_though_the_ring_is_full) {
   });
 }
 
+TEST_F(order, one_that_waits_for_many_in_a_loop_of_yields_lets_batches_of_them_run) {
+  weft::run({.maxprocs = 1}, [] {
+    constexpr int count = 5000;
+    std::atomic<int> ran{0};
+    int yields = 0;
+    for (int i = 0; i < count; ++i) weft::go([&] { ++ran; });
+    for (; ran < count; ++yields) weft::yield();
+    EXPECT_LT(yields, count / 10);  // not one for each, and not 61
+  });
+}
+
 }  // namespace

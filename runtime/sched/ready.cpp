@@ -73,6 +73,11 @@ class foreign_waker {
 
 }  // namespace
 
+// Asked on plain threads. In the child of a fork the Ms stayed behind, with what they held: neither a lock nor a stack
+// would ever be given up. Elsewhere whoever has a fiber to wake sees a runtime that goes on, as that fiber is part of
+// it. Relaxed: the child has one thread.
+static bool left_by_all_machines() noexcept { return sched.ended.load(std::memory_order_relaxed); }
+
 static void ready_one(M* m, G* g, bool is_new) noexcept {
   P* p = m != nullptr ? m->p : nullptr;
   if (p == nullptr || g->urgent || g->pinned != nullptr || sched.migrate_on_wake) {
@@ -92,6 +97,8 @@ void wake(G* g) noexcept {
     wake_thread(g);
     return;
   }
+  if (current_m() == nullptr && left_by_all_machines()) [[unlikely]]
+    return;
   wait_until_off_cpu(g);
   foreign_waker passing(current_m());
   inside_runtime here(serve_slice);
@@ -114,6 +121,8 @@ static void ready_batch(M* m, g_list batch) noexcept {
       wake_thread(g);
       continue;
     }
+    if (m == nullptr && left_by_all_machines()) [[unlikely]]
+      continue;
     wait_until_off_cpu(g);
     __builtin_prefetch(
         g->sp);  // in a batch there is time until it runs, and its stack is the page that is not in the TLB

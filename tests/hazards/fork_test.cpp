@@ -128,7 +128,6 @@ TEST_F(fork_, a_child_that_starts_fibers_is_told_why_it_cannot) {
 }
 
 TEST_F(fork_, a_child_that_wakes_a_copied_fiber_runs_nothing) {
-  if (weft_test::under_tsan) GTEST_SKIP() << "under TSan the child hangs in one run of eight or so";
   weft::run({.maxprocs = 2}, [] {
     weft::chan<void> gate;
     bool ran = false;

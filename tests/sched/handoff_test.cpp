@@ -17,8 +17,10 @@
 #include <thread>
 #include <vector>
 
+#include <weft/debug.hpp>
 #include <weft/weft.hpp>
 
+#include "runtime/sched/scheduler.hpp"
 #include "tests/support/captured_stderr.hpp"
 #include "tests/support/until_waiting.hpp"
 #include "tests/support/watchdog.hpp"
@@ -118,6 +120,36 @@ TEST_F(handoff, timers_go_on_while_one_is_in_read) {
                  for (int i = 0; i < 10; ++i) weft::sleep_for(100us);
                  unblock();
                });
+}
+
+// It may hold what the others wait for, so it does not queue behind thousands that were there before it.
+TEST_F(handoff, a_fiber_that_has_lost_its_processor_goes_on_ahead_of_the_global_queue) {
+  weft::run({.maxprocs = 1}, [&] {
+    int ran_before_it = 0;
+    for (bool disturbed = true; disturbed;) {
+      std::atomic<bool> begun{false}, back{false};
+      std::atomic<int> ran{0}, ran_when_back{0};
+      weft::scope s;
+      const auto before = weft::debug::stats().handoffs;
+      s.go([&] {
+        begun.store(true);
+        block_in_read();
+        weft::yield();  // without a P
+        ran_when_back.store(ran.load());
+        back.store(true);
+      });
+      until([&] { return begun.load() && weft::debug::stats().handoffs != before; });
+      const auto after = weft::debug::stats().handoffs;
+      for (int i = 0; i < 5000; ++i) s.go([&] { ran.fetch_add(1); });
+      unblock();
+      while (!weft::rt::sched.global_has_urgent() && !back.load()) {
+      }
+      s.join();
+      ran_before_it = ran_when_back.load();
+      disturbed = weft::debug::stats().handoffs != after;  // some ran beside this fiber while it had lost its P
+    }
+    EXPECT_LT(ran_before_it, 1000);
+  });
 }
 
 // Nobody else is runnable when the thread blocks: the timer alone must bring the P back.

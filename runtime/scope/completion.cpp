@@ -2,10 +2,13 @@
 // Joining a fiber.
 //
 // Invariants
-//  1. `error_` and `cancelled_` are written once, by the fiber, before the release store of `done_`; readers come after its acquire.
+//  1. `error_` and `cancelled_` are written once, by the fiber, before the release store of `done_`; readers come after its acquire,
+//     and the one who joins takes the error away.
 //  2. The fiber holds a reference until `finish` has woken everybody, so a joiner that destroys the handle destroys nothing under it.
 //  3. A joiner is in `joiners_` only while `done_` is false under the lock.
 #include <weft/error.hpp>
+
+#include <utility>
 
 #include "runtime/inspect/fatal.hpp"
 #include "runtime/scope/cancel.hpp"
@@ -95,7 +98,8 @@ void completion::take_error() {
   if (error_ != nullptr) {
     taken_.store(true,
                  std::memory_order_release);  // pairs with the acquire in `taken`: the scope does not throw it again
-    std::rethrow_exception(error_);
+    std::rethrow_exception(
+        std::move(error_));  // the joiner's alone: whoever lets go of `this` last drops nothing of it
   }
   if (cancelled_) throw fiber_cancelled("the joined fiber was cancelled");
 }

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include <weft/detail/net_endpoint.hpp>
+#include <weft/net/endpoint.hpp>
 
 #include "netpoll/failure.hpp"
 

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netpoll/calls.hpp"
 
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
 #include <cerrno>
 
 #include "runtime/fiber/overflow.hpp"
@@ -31,6 +35,50 @@ static Result or_errno(Result result) noexcept {
   message.msg_iov = const_cast<iovec*>(from);
   message.msg_iovlen = count;
   const ssize_t result = or_errno(::sendmsg(fd, &message, MSG_NOSIGNAL));
+  if (result == -EFAULT) [[unlikely]]
+    for (std::size_t i = 0; i < count; ++i) fault_on_guard(from[i].iov_base, from[i].iov_len);
+  return result;
+}
+
+[[gnu::noinline]] ssize_t read_now(int fd, void* to, std::size_t n) noexcept {
+  const ssize_t result = or_errno(::read(fd, to, n));
+  if (result == -EFAULT) [[unlikely]]
+    fault_on_guard(to, n);
+  return result;
+}
+
+namespace {
+
+/// `call`, whose SIGPIPE nobody sees. One that was pending before stays so: signals of a kind do not add up.
+template <class F>
+ssize_t without_sigpipe(F call) noexcept {
+  sigset_t pipe_only, before, pending;
+  sigemptyset(&pipe_only);
+  sigaddset(&pipe_only, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
+  const bool was_blocked = sigismember(&before, SIGPIPE) == 1;
+  const bool was_pending = was_blocked && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
+  const ssize_t result = or_errno(call());
+  if (result == -EPIPE && !was_pending) {
+    const timespec at_once{};
+    while (sigtimedwait(&pipe_only, nullptr, &at_once) < 0 && errno == EINTR) {
+    }
+  }
+  if (!was_blocked) pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return result;
+}
+
+}  // namespace
+
+[[gnu::noinline]] ssize_t write_now(int fd, const void* from, std::size_t n) noexcept {
+  const ssize_t result = without_sigpipe([=] { return ::write(fd, from, n); });
+  if (result == -EFAULT) [[unlikely]]
+    fault_on_guard(from, n);
+  return result;
+}
+
+[[gnu::noinline]] ssize_t writev_now(int fd, const iovec* from, std::size_t count) noexcept {
+  const ssize_t result = without_sigpipe([=] { return ::writev(fd, from, static_cast<int>(count)); });
   if (result == -EFAULT) [[unlikely]]
     for (std::size_t i = 0; i < count; ++i) fault_on_guard(from[i].iov_base, from[i].iov_len);
   return result;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// System calls of sockets, each with its errno in one piece: the result, or minus the errno.
+// System calls on descriptors, each with its errno in one piece: the result, or minus the errno.
 //
 // A fiber that parks may go on on another thread, and the compiler may keep errno's address across the switch (its
 // accessor is declared `const`). So errno is read here, in functions that neither park nor are inlined, and nowhere in
@@ -20,6 +20,12 @@ namespace weft::inline v0::rt {
 ssize_t recv_now(int fd, void* to, std::size_t n) noexcept;
 ssize_t send_now(int fd, const void* from, std::size_t n) noexcept;        // never a signal
 ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept;  // never a signal
+// read(2) and write(2). A pipe without a reader raises SIGPIPE in the thread that writes: it is held back and taken away
+// again around the call, which costs two more calls. To ignore it in the whole process would be inherited by programs
+// that this one starts.
+ssize_t read_now(int fd, void* to, std::size_t n) noexcept;
+ssize_t write_now(int fd, const void* from, std::size_t n) noexcept;
+ssize_t writev_now(int fd, const iovec* from, std::size_t count) noexcept;
 int accept_now(int fd, sockaddr_storage& peer) noexcept;  // non-blocking, close-on-exec; so are the next
 int socket_now(int family, int type) noexcept;
 int connect_now(int fd, const sockaddr* to, socklen_t length) noexcept;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <weft/detail/net_stream.hpp>
+#include <weft/detail/net_object.hpp>
 
 #include "netpoll/open.hpp"
 

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include <weft/net/endpoint.hpp>
+
 #include "netpoll/descriptor.hpp"
 #include "runtime/wait/env.hpp"
 
@@ -25,9 +27,20 @@ struct net_env : env {
   }
 };
 
+/// By which system calls it is read and written, and what an error calls it.
+enum class file_kind : std::uint8_t {
+  tcp,
+  unix_domain,
+  socket,  ///< of any other kind
+  other,   ///< read(2) and write(2)
+};
+
 struct alignas(64) descriptor : basic_descriptor<net_env> {
   std::uint32_t index = 0;          ///< its place in the table, from 1; constant
   descriptor* next_free = nullptr;  ///< under the table's lock
+  net::endpoint peer;               ///< of a TCP connection; this and the next are set before a fiber knows of it
+  file_kind kind = file_kind::other;
+  int flags_to_restore = -1;  ///< what F_GETFL said before we set O_NONBLOCK; -1: we did not
 };
 
 /// Throws std::bad_alloc.

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Listening and accepting. An accept that fails for want of descriptors or memory is retried by the clock, since no new
-// edge comes for the connections that already queue.
+// Listening and accepting over TCP.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <string>
 
+#include "netpoll/accept.hpp"
 #include "netpoll/access.hpp"
 #include "netpoll/address.hpp"
 #include "netpoll/calls.hpp"
@@ -18,69 +17,6 @@ namespace weft::inline v0 {
 using namespace rt;
 
 namespace {
-
-constexpr nanoseconds_t first_pause = 5'000'000;
-constexpr nanoseconds_t longest_pause = 1'000'000'000;
-
-bool scarce(int error) noexcept { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
-
-/// What accept(2) reports of a connection that is gone already; a network error of the new socket counts, too
-/// (accept(2), "Error handling").
-bool passed_over(int error) noexcept {
-  switch (error) {
-    case EINTR:
-    case ECONNABORTED:
-    case EPROTO:
-    case ENETDOWN:
-    case ENOPROTOOPT:
-    case EHOSTDOWN:
-    case ENONET:
-    case EHOSTUNREACH:
-    case ENETUNREACH:
-      return true;
-    default:
-      return false;
-  }
-}
-
-/// The new connection's descriptor, or -1 and `why`. The reading side is held.
-int accept_held(descriptor& d, sockaddr_storage& peer, failure& why) noexcept {
-  nanoseconds_t pause = first_pause;
-  for (;;) {
-    const int fd = accept_now(d.fd(), peer);
-    if (fd >= 0) return fd;
-    if (passed_over(-fd)) continue;
-    if (fd == -EAGAIN) {
-      why = failure_of(d.wait(direction::read));
-    } else if (scarce(-fd)) {
-      why = failure_of(d.pause(direction::read, steady_now() + pause));
-      pause = std::min(2 * pause, longest_pause);
-    } else {
-      why.error = -fd;
-    }
-    if (why) return -1;
-  }
-}
-
-descriptor* accept_one(descriptor* d, sockaddr_storage& peer, failure& why, bool& closed) noexcept {
-  closed = false;
-  if (d == nullptr) {
-    why.error = EBADF;
-    return nullptr;
-  }
-  why = cancelled_at_entry();
-  if (why) return nullptr;
-  const wait_outcome how = d->begin(direction::read);
-  why = failure_of(how);
-  closed = how == wait_outcome::closed;
-  if (why) return nullptr;
-  const int fd = accept_held(*d, peer, why);
-  if (why && !why.cancelled && why.error == ECANCELED) closed = true;
-  const bool enough = d->end(direction::read, false);
-  descriptor* const accepted = fd >= 0 ? open_descriptor(fd, true, why.error) : nullptr;
-  if (enough && current_fiber() != nullptr) yield_now();
-  return accepted;
-}
 
 descriptor* listen_on(const net::endpoint& at, net::endpoint& local, failure& why) noexcept {
   sockaddr_storage address;
@@ -110,24 +46,25 @@ descriptor* listen_on(const net::endpoint& at, net::endpoint& local, failure& wh
 
 namespace net {
 
-std::optional<tcp_stream> tcp_listener::accept(std::error_code& error) {
-  failure why;
-  sockaddr_storage peer;
-  bool closed = false;
-  descriptor* const d = accept_one(d_, peer, why, closed);
-  error = to_code(why);
+static std::optional<tcp_stream> stream_of(accepted& taken) noexcept {
+  if (taken.why) return std::nullopt;
+  descriptor* const d = open_descriptor(taken.fd, true, taken.why.error);
   if (d == nullptr) return std::nullopt;
-  return net_access::stream(d, endpoint_access::from(peer));
+  return net_access::stream(d, endpoint_access::from(taken.peer));
+}
+
+std::optional<tcp_stream> tcp_listener::accept(std::error_code& error) {
+  accepted taken = accept_one(d_);
+  std::optional<tcp_stream> stream = stream_of(taken);
+  error = to_code(taken.why);
+  return stream;
 }
 
 std::optional<tcp_stream> tcp_listener::accept() {
-  failure why;
-  sockaddr_storage peer;
-  bool closed = false;
-  descriptor* const d = accept_one(d_, peer, why, closed);
-  if (d != nullptr) return net_access::stream(d, endpoint_access::from(peer));
-  if (closed) return std::nullopt;
-  raise(why, "accept on " + local_.to_string());
+  accepted taken = accept_one(d_);
+  std::optional<tcp_stream> stream = stream_of(taken);
+  if (taken.why && !taken.closed) raise(taken.why, "accept on " + local_.to_string());
+  return stream;
 }
 
 static tcp_listener listen_at(std::string_view where, failure& why, std::error_code& error, std::string& detail) {

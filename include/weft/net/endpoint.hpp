@@ -5,6 +5,8 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <system_error>
 
 #include <weft/detail/export.hpp>
 
@@ -16,11 +18,17 @@ struct endpoint_access;
 
 namespace net {
 
-/// endpoint is an IPv4 or IPv6 address with a port. A value; made by the library. Never waits.
+/// endpoint is an IPv4 or IPv6 address with a port. A value. An IPv6 address that only wraps an IPv4 one
+/// (::ffff:127.0.0.1) that comes from the kernel is shown as that IPv4 address. Never waits.
 class WEFT_EXPORT endpoint {
  public:
   /// 0.0.0.0:0
   endpoint() noexcept = default;
+
+  /// parse makes one of "127.0.0.1:80", "[::1]:80" or "[fe80::1%eth0]:80"; an empty host (":80") is 0.0.0.0. Names are
+  /// refused (`resolve` takes them): std::errc::invalid_argument. Needs no runtime, never waits.
+  [[nodiscard]] static endpoint parse(std::string_view text);
+  [[nodiscard]] static endpoint parse(std::string_view text, std::error_code& error);
 
   /// The address alone: "127.0.0.1", "::1", "fe80::1%2".
   [[nodiscard]] std::string address() const;

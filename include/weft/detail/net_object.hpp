@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the sockets of weft/net.hpp share: the descriptor behind them, and the conversion of spans.
+// What all objects of weft/net.hpp share: the descriptor behind them, and the conversion of spans.
 #pragma once
 
 #include <chrono>
@@ -25,23 +25,23 @@ namespace detail {
 /// thread-safe; everything else is.
 class WEFT_EXPORT net_object {
  public:
-  /// Whether there is a socket: false after default construction and after having been moved from. True once closed,
-  /// too.
+  /// Whether there is a descriptor: false after default construction and after having been moved from. True once
+  /// closed, too.
   explicit operator bool() const noexcept { return d_ != nullptr; }
 
-  /// Wakes all who wait on the socket, fails what is begun later, both with std::errc::operation_canceled, and returns
+  /// Wakes all who wait on the object, fails what is begun later, both with std::errc::operation_canceled, and returns
   /// when those inside have left: waits for them, shielded from cancellation. A second call does nothing.
   void close() noexcept;
 
   /// What waits when `when` has come, and what is begun later, fails with std::errc::timed_out, even if it could go on.
   /// Holds until it is set anew, also for whoever waits already; `clock::time_point::max()` clears it. Never waits;
-  /// nothing happens on a closed socket.
+  /// nothing happens on a closed object.
   void set_deadline(clock::time_point when) noexcept;
   void set_read_deadline(clock::time_point when) noexcept;
   void set_write_deadline(clock::time_point when) noexcept;
 
   /// The file descriptor, which stays the object's; -1 if there is none, or it is closed. It is non-blocking and
-  /// registered with the runtime's epoll, and stands for this socket only until `close`.
+  /// registered with the runtime's poller, and stands for this object only until `close`.
   [[nodiscard]] int native_handle() noexcept;
 
  protected:

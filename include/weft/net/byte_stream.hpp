@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading and writing bytes: what tcp_stream, unix_stream and fd share.
+//
+// One operation reads from a stream at a time and one writes; more are queued in the order they came. A stream may be
+// used, and closed, by several fibers at once; moving and destroying it is for one that knows that the others have
+// left. A span over a string literal includes its terminating zero: write_all(std::string_view("text")).
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <system_error>
+
+#include <weft/detail/export.hpp>
+#include <weft/detail/net_object.hpp>
+
+namespace weft::inline v0::net {
+
+/// byte_stream is what can be read and written; never made by itself. A function that takes a `byte_stream&` works
+/// with every kind. On one without a descriptor every operation fails with std::errc::bad_file_descriptor.
+class WEFT_EXPORT byte_stream : public detail::net_object {
+ public:
+  /// Waits until something is there, and reads up to `to.size()` bytes; 0: the peer has finished sending (or `to` is
+  /// empty).
+  std::size_t read_some(std::span<std::byte> to);
+  std::size_t read_some(std::span<std::byte> to, std::error_code& error);
+  std::size_t read_some(std::span<char> to) { return read_some(detail::bytes_of(to)); }
+  std::size_t read_some(std::span<char> to, std::error_code& error) { return read_some(detail::bytes_of(to), error); }
+
+  /// Fills `to`. An end before that is std::errc::connection_aborted. Nobody else reads in between. Returns how much
+  /// was read, which is less only with an error.
+  std::size_t read_exactly(std::span<std::byte> to);
+  std::size_t read_exactly(std::span<std::byte> to, std::error_code& error);
+  std::size_t read_exactly(std::span<char> to) { return read_exactly(detail::bytes_of(to)); }
+  std::size_t read_exactly(std::span<char> to, std::error_code& error) {
+    return read_exactly(detail::bytes_of(to), error);
+  }
+
+  /// Waits until something can be written, and writes at least one byte of `from` (if there is one); returns how many.
+  /// To a dead peer, or a pipe that nobody reads: std::errc::broken_pipe or connection_reset, never a signal.
+  std::size_t write_some(std::span<const std::byte> from);
+  std::size_t write_some(std::span<const std::byte> from, std::error_code& error);
+  std::size_t write_some(std::span<const char> from) { return write_some(detail::bytes_of(from)); }
+  std::size_t write_some(std::span<const char> from, std::error_code& error) {
+    return write_some(detail::bytes_of(from), error);
+  }
+
+  /// Writes all of it; nobody else writes in between. Returns how much was written, which is less only with an error.
+  std::size_t write_all(std::span<const std::byte> from);
+  std::size_t write_all(std::span<const std::byte> from, std::error_code& error);
+  std::size_t write_all(std::span<const char> from) { return write_all(detail::bytes_of(from)); }
+  std::size_t write_all(std::span<const char> from, std::error_code& error) {
+    return write_all(detail::bytes_of(from), error);
+  }
+
+  /// The same for several pieces, by as few system calls as can be.
+  std::size_t writev(std::span<const std::span<const std::byte>> from);
+  std::size_t writev(std::span<const std::span<const std::byte>> from, std::error_code& error);
+
+ protected:
+  byte_stream() noexcept = default;
+  explicit byte_stream(rt::descriptor* adopted) noexcept : net_object(adopted) {}
+  byte_stream(byte_stream&&) noexcept = default;
+  byte_stream& operator=(byte_stream&&) noexcept = default;
+  ~byte_stream() = default;
+
+  /// One system call's worth of several pieces.
+  std::size_t write_some_of(std::span<const std::span<const std::byte>> from, std::error_code& error);
+
+ private:
+  friend struct rt::net_access;
+};
+
+}  // namespace weft::inline v0::net

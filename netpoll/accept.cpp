@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "netpoll/accept.hpp"
+
+#include <algorithm>
+
+#include "netpoll/calls.hpp"
+#include "netpoll/side.hpp"
+
+namespace weft::inline v0::rt {
+
+namespace {
+
+constexpr nanoseconds_t first_pause = 5'000'000;
+constexpr nanoseconds_t longest_pause = 1'000'000'000;
+
+bool scarce(int error) noexcept { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
+
+/// What accept(2) reports of a connection that is gone already; a network error of the new socket counts, too
+/// (accept(2), "Error handling").
+bool passed_over(int error) noexcept {
+  switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+accepted accept_one(descriptor* listener) noexcept {
+  accepted result;
+  held_side side(listener, direction::read, result.why);
+  nanoseconds_t pause = first_pause;
+  while (side) {
+    const int fd = accept_now(side.fd(), result.peer);
+    if (fd >= 0) {
+      result.fd = fd;
+      break;
+    }
+    if (passed_over(-fd)) continue;
+    if (scarce(-fd)) {
+      result.why = failure_of(side.it().pause(direction::read, steady_now() + pause));
+      pause = std::min(2 * pause, longest_pause);
+      if (result.why) break;
+    } else if (!side.again(fd, result.why)) {
+      break;
+    }
+  }
+  result.closed = result.why.error == ECANCELED && !result.why.cancelled;
+  return result;
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
+#include <utility>
+
 #include <weft/net.hpp>
 
 #include "netpoll/open.hpp"
@@ -13,6 +16,10 @@ struct net_access {
     d->kind = file_kind::tcp;
     d->peer = remote;
     return net::tcp_stream(d);
+  }
+  static net::unix_stream unix_end(descriptor* d) noexcept { return net::unix_stream(d); }
+  static net::unix_listener unix_listening(descriptor* d, std::shared_ptr<socket_file> file) noexcept {
+    return {d, std::move(file)};
   }
   static net::tcp_listener listener(descriptor* d, const net::endpoint& local) noexcept { return {d, local}; }
 };

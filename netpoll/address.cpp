@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cstring>
 #include <initializer_list>
+#include <utility>
 
 #include <weft/runtime.hpp>
 
@@ -106,6 +107,8 @@ void resolve(const host_and_port& at, bool passive, rt::lookup& result) {
 
 namespace rt {
 
+constexpr std::size_t wrapping = 12;  // bytes of an IPv6 address ahead of the IPv4 one that it wraps
+
 net::endpoint endpoint_access::from(const sockaddr_storage& address) noexcept {
   net::endpoint e;
   if (address.ss_family == AF_INET) {
@@ -114,6 +117,11 @@ net::endpoint endpoint_access::from(const sockaddr_storage& address) noexcept {
     e.port_ = ntohs(v4.sin_port);
   } else if (address.ss_family == AF_INET6) {
     const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+    if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+      std::memcpy(e.bytes_.data(), &v6.sin6_addr.s6_addr[wrapping], 4);
+      e.port_ = ntohs(v6.sin6_port);
+      return e;
+    }
     std::memcpy(e.bytes_.data(), &v6.sin6_addr, sizeof v6.sin6_addr);
     e.port_ = ntohs(v6.sin6_port);
     e.scope_ = v6.sin6_scope_id;
@@ -139,6 +147,16 @@ socklen_t endpoint_access::to(const net::endpoint& e, sockaddr_storage& out) noe
   return sizeof v6;
 }
 
+socklen_t endpoint_access::to_v6(const net::endpoint& e, sockaddr_storage& out) noexcept {
+  if (e.v6_) return to(e, out);
+  net::endpoint wrapped;
+  wrapped.bytes_[wrapping - 2] = wrapped.bytes_[wrapping - 1] = 0xff;
+  std::copy_n(e.bytes_.begin(), 4, wrapped.bytes_.begin() + wrapping);
+  wrapped.port_ = e.port_;
+  wrapped.v6_ = true;
+  return to(wrapped, out);
+}
+
 bool endpoint_access::parse(const std::string& host, std::uint16_t port, net::endpoint& out) {
   net::endpoint e;
   e.port_ = port;
@@ -159,36 +177,42 @@ bool endpoint_access::parse(const std::string& host, std::uint16_t port, net::en
   return true;
 }
 
-lookup look_up(std::string_view where, bool passive) {
-  lookup result;
-  host_and_port at;
+namespace {
+
+lookup refused(const char* expected) { return {{}, {EINVAL, std::system_category()}, false, expected}; }
+
+/// Everything but names; those stay in `at`.
+bool look_up_numeric(std::string_view where, bool passive, host_and_port& at, lookup& result) {
   if (!split(where, at)) {
-    result.error = {EINVAL, std::system_category()};
-    result.detail = "expected \"host:port\", such as \"127.0.0.1:8080\", \"[::1]:8080\" or \"localhost:http\"";
-    return result;
+    result = refused("expected \"host:port\", such as \"127.0.0.1:8080\", \"[::1]:8080\" or \"localhost:http\"");
+    return true;
   }
   std::uint16_t port = 0;
   const bool numeric_port = parse_port(at.port, port);
   if (!numeric_port && all_digits(at.port)) {
-    result.error = {EINVAL, std::system_category()};
-    result.detail = "a port is 0 to 65535";
-    return result;
+    result = refused("a port is 0 to 65535");
+    return true;
   }
   net::endpoint e;
   if (numeric_port && at.host.empty()) {
     for (const char* host : {passive ? "::" : "127.0.0.1", passive ? "0.0.0.0" : "::1"})
       if (endpoint_access::parse(host, port, e)) result.found.push_back(e);
-    return result;
+    return true;
   }
   if (numeric_port && endpoint_access::parse(at.host, port, e)) {
     result.found.push_back(e);
-    return result;
+    return true;
   }
-  if (at.bracketed) {
-    result.error = {EINVAL, std::system_category()};
-    result.detail = "what stands in brackets is no IPv6 address";
-    return result;
-  }
+  if (at.bracketed) result = refused("what stands in brackets is no IPv6 address");
+  return at.bracketed;
+}
+
+}  // namespace
+
+lookup look_up(std::string_view where, bool passive) {
+  lookup result;
+  host_and_port at;
+  if (look_up_numeric(where, passive, at, result)) return result;
   try {
     resolve(at, passive, result);
   } catch (const cancelled&) {
@@ -198,9 +222,41 @@ lookup look_up(std::string_view where, bool passive) {
   return result;
 }
 
+bool look_up_numeric(std::string_view where, bool passive, lookup& result) {
+  host_and_port at;
+  return look_up_numeric(where, passive, at, result);
+}
+
 }  // namespace rt
 
 namespace net {
+
+static endpoint parse_text(std::string_view text, std::error_code& error, std::string& detail) {
+  rt::lookup at;
+  if (!rt::look_up_numeric(text, false, at)) {
+    at.error = {EINVAL, std::system_category()};
+    at.detail = "expected a numeric address and port, such as \"127.0.0.1:80\"; net::resolve takes names";
+  }
+  error = at.error;
+  detail = std::move(at.detail);
+  if (error) return {};
+  endpoint e = at.found.front();
+  if (text.starts_with(':')) rt::endpoint_access::parse("0.0.0.0", e.port(), e);
+  return e;
+}
+
+endpoint endpoint::parse(std::string_view text, std::error_code& error) {
+  std::string detail;
+  return parse_text(text, error, detail);
+}
+
+endpoint endpoint::parse(std::string_view text) {
+  std::error_code error;
+  std::string detail;
+  const endpoint e = parse_text(text, error, detail);
+  if (error) throw std::system_error(error, "weft::net: \"" + std::string(text) + "\" is no endpoint (" + detail + ")");
+  return e;
+}
 
 std::string endpoint::address() const {
   char text[INET6_ADDRSTRLEN] = "";

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netpoll/calls.hpp"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
@@ -82,6 +84,44 @@ ssize_t without_sigpipe(F call) noexcept {
   if (result == -EFAULT) [[unlikely]]
     for (std::size_t i = 0; i < count; ++i) fault_on_guard(from[i].iov_base, from[i].iov_len);
   return result;
+}
+
+[[gnu::noinline]] ssize_t send_to_now(int fd, const void* from, std::size_t n, const sockaddr* to,
+                                      socklen_t length) noexcept {
+  const ssize_t result = or_errno(::sendto(fd, from, n, MSG_NOSIGNAL, to, length));
+  if (result == -EFAULT) [[unlikely]]
+    fault_on_guard(from, n);
+  return result;
+}
+
+[[gnu::noinline]] ssize_t recv_from_now(int fd, void* to, std::size_t n, sockaddr_storage& from) noexcept {
+  socklen_t length = sizeof from;
+  const ssize_t result = or_errno(::recvfrom(fd, to, n, 0, reinterpret_cast<sockaddr*>(&from), &length));
+  if (result == -EFAULT) [[unlikely]]
+    fault_on_guard(to, n);
+  return result;
+}
+
+[[gnu::noinline]] int poll_now(int fd, short events) noexcept {
+  pollfd what{fd, events, 0};
+  const int n = ::poll(&what, 1, 0);
+  if (n < 0) return -errno;
+  if (n == 0) return -EAGAIN;
+  return (what.revents & POLLNVAL) != 0 ? -EBADF : 0;
+}
+
+[[gnu::noinline]] int set_blocking_now(int fd, bool on) noexcept {
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return -errno;
+  const int wanted = on ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
+  if (wanted == flags) return 0;
+  return fcntl(fd, F_SETFL, wanted) == 0 ? 1 : -errno;
+}
+
+[[gnu::noinline]] int socket_option_now(int fd, int level, int name) noexcept {
+  int value = 0;
+  socklen_t length = sizeof value;
+  return ::getsockopt(fd, level, name, &value, &length) == 0 ? value : -errno;
 }
 
 [[gnu::noinline]] int accept_now(int fd, sockaddr_storage& peer) noexcept {

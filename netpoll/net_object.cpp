@@ -11,7 +11,7 @@ void net_object::close() noexcept {
   if (d_ != nullptr) close_descriptor(*d_);
 }
 
-void net_object::release() noexcept {
+void net_object::give_back() noexcept {
   release_descriptor(d_);
   d_ = nullptr;
 }

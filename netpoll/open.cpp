@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "netpoll/calls.hpp"
 #include "runtime/inspect/fatal.hpp"
 #include "runtime/sched/scheduler.hpp"
 
@@ -52,7 +53,7 @@ void need_runtime(const char* what) {
                            " needs one (weft::run), also from plain threads");
 }
 
-descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept {
+descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept {
   descriptor* d = nullptr;
   error = start_poller();
   if (error == 0) {
@@ -64,19 +65,31 @@ descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept 
   }
   if (d != nullptr) {
     d->open(fd, short_reads_tell);
+    d->kind = file_kind::other;
+    d->blocks_elsewhere = false;
     error = the_poller.add(*d);
     if (error == 0) return d;
     d->close();
     give_back_descriptor(d);
   }
-  ::close(fd);
   return nullptr;
 }
 
-void close_descriptor(descriptor& d) noexcept {
-  if (!d.close()) return;
+descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept {
+  descriptor* const d = adopt_descriptor(fd, short_reads_tell, error);
+  if (d == nullptr) ::close(fd);
+  return d;
+}
+
+bool detach_descriptor(descriptor& d) noexcept {
+  if (!d.close()) return false;
   the_poller.remove(d.fd());
-  ::close(d.fd());
+  if (d.blocks_elsewhere) set_blocking_now(d.fd(), true);
+  return true;
+}
+
+void close_descriptor(descriptor& d) noexcept {
+  if (detach_descriptor(d)) ::close(d.fd());
 }
 
 void release_descriptor(descriptor* d) noexcept {

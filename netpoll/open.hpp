@@ -9,10 +9,14 @@ namespace weft::inline v0::rt {
 /// The process's poller; started by the first descriptor.
 epoll_poller& net_poller() noexcept;
 
-/// Takes over `fd`, which is non-blocking, and registers it. Null: `error` says why, and `fd` is closed.
+/// Registers `fd`, which is non-blocking. Null: `error` says why, and `fd` stays the caller's.
+descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept;
+/// The same, taking `fd` over: null, and it is closed.
 descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept;
-/// Wakes and fails all who wait, waits (shielded) until they have left, and closes the file. A second call does
-/// nothing.
+/// Wakes and fails all who wait, waits (shielded) until they have left, and deregisters the file. True: the caller is to
+/// close it; false: somebody else has.
+bool detach_descriptor(descriptor& d) noexcept;
+/// Detaches it and closes the file. A second call does nothing.
 void close_descriptor(descriptor& d) noexcept;
 /// Closes it, and gives it back; nobody knows of it any more.
 void release_descriptor(descriptor* d) noexcept;

@@ -38,9 +38,10 @@ enum class file_kind : std::uint8_t {
 struct alignas(64) descriptor : basic_descriptor<net_env> {
   std::uint32_t index = 0;          ///< its place in the table, from 1; constant
   descriptor* next_free = nullptr;  ///< under the table's lock
-  net::endpoint peer;               ///< of a TCP connection; this and the next are set before a fiber knows of it
+  // Set before a fiber knows of it:
+  net::endpoint peer;  ///< of a TCP connection
   file_kind kind = file_kind::other;
-  int flags_to_restore = -1;  ///< what F_GETFL said before we set O_NONBLOCK; -1: we did not
+  bool blocks_elsewhere = false;  ///< O_NONBLOCK was not set when it came to us, and is to be taken away again
 };
 
 /// Throws std::bad_alloc.

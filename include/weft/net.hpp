@@ -19,5 +19,8 @@
 #include <weft/io.hpp>
 #include <weft/net/byte_stream.hpp>
 #include <weft/net/endpoint.hpp>
+#include <weft/net/fd.hpp>
 #include <weft/net/tcp.hpp>
+#include <weft/net/udp.hpp>
+#include <weft/net/unix.hpp>
 #include <weft/signals.hpp>

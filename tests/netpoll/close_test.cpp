@@ -24,8 +24,6 @@ using namespace std::chrono_literals;
 using namespace weft_test;
 using weft::net::tcp_stream;
 
-bool is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
-
 TEST(close, wakes_a_reader_and_a_writer_and_outlasts_them) {
   weft::run([] {
     auto [ours, peers] = connected_pair();

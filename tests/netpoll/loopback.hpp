@@ -3,10 +3,12 @@
 // Two ends of a connection within this process, and what the tests of sockets say often.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,10 +34,35 @@ inline connection connected_pair(const char* at = "127.0.0.1:0") {
   return {std::move(ours), accepted.join()};
 }
 
-inline void write_text(weft::net::tcp_stream& s, std::string_view text) { s.write_all(std::span<const char>(text)); }
+/// The code that `f` throws, if it does.
+template <class F>
+std::error_code code_of(F f) {
+  try {
+    f();
+  } catch (const std::system_error& error) {
+    return error.code();
+  }
+  return {};
+}
+
+/// What `f` says as it throws.
+template <class F>
+std::string message_of(F f) {
+  try {
+    f();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+/// Whether the number stands for an open file.
+inline bool is_open(int number) { return fcntl(number, F_GETFD) >= 0; }
+
+inline void write_text(weft::net::byte_stream& s, std::string_view text) { s.write_all(std::span<const char>(text)); }
 
 /// Exactly `n` characters.
-inline std::string read_text(weft::net::tcp_stream& s, std::size_t n) {
+inline std::string read_text(weft::net::byte_stream& s, std::size_t n) {
   std::string text(n, '\0');
   s.read_exactly(std::span<char>(text));
   return text;
@@ -48,7 +75,7 @@ inline void reset_on_close(weft::net::tcp_stream& s) {
 }
 
 /// Writes until the kernel takes no more; what was written.
-inline std::size_t fill(weft::net::tcp_stream& s) {
+inline std::size_t fill(weft::net::byte_stream& s) {
   const std::string block(64 * 1024, 'x');
   const int fd = s.native_handle();
   std::size_t total = 0;

@@ -26,16 +26,6 @@ using namespace std::chrono_literals;
 using namespace weft_test;
 using weft::net::tcp_stream;
 
-template <class F>
-std::error_code code_of(F f) {
-  try {
-    f();
-  } catch (const std::system_error& error) {
-    return error.code();
-  }
-  return {};
-}
-
 TEST(tcp, carries_bytes_both_ways) {
   weft::run([] {
     auto [ours, peers] = connected_pair();

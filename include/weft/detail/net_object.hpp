@@ -61,9 +61,9 @@ class WEFT_EXPORT net_object {
 
  private:
   void reset() noexcept {
-    if (d_ != nullptr) release();
+    if (d_ != nullptr) give_back();
   }
-  void release() noexcept;
+  void give_back() noexcept;
 };
 
 inline std::span<std::byte> bytes_of(std::span<char> s) noexcept { return std::as_writable_bytes(s); }

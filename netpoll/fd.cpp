@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Descriptors that the program brings. Others may read them too, so a short read says nothing.
+#include <weft/net/fd.hpp>
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <string>
+
+#include "netpoll/calls.hpp"
+#include "netpoll/open.hpp"
+#include "netpoll/side.hpp"
+
+namespace weft::inline v0 {
+
+using namespace rt;
+
+namespace {
+
+/// Edges tell only of changes, so the state is asked for first, as every operation does.
+void await(descriptor* d, direction which, failure& why) noexcept {
+  held_side side(d, which, why);
+  while (side) {
+    const int result = poll_now(side.fd(), which == direction::read ? POLLIN : POLLOUT);
+    if (result == 0 || !side.again(result, why)) break;
+  }
+}
+
+descriptor* adopt(int number, int& error) {
+  need_runtime("fd");
+  const int was_blocking = number < 0 ? -EBADF : set_blocking_now(number, false);
+  if (was_blocking < 0) {
+    error = -was_blocking;
+    return nullptr;
+  }
+  descriptor* const d = adopt_descriptor(number, false, error);
+  if (d == nullptr) {
+    if (was_blocking != 0) set_blocking_now(number, true);
+    return nullptr;
+  }
+  d->blocks_elsewhere = was_blocking != 0;
+  if (socket_option_now(number, SOL_SOCKET, SO_TYPE) >= 0) d->kind = file_kind::socket;
+  return d;
+}
+
+const char* cure_of(int error) noexcept {
+  switch (error) {
+    case EPERM:
+      return ": it cannot be polled (expected a pipe, a socket, a terminal or the like; weft::file is for regular "
+             "files)";
+    case EEXIST:
+      return ": another object of the runtime has it (pass a duplicate: dup)";
+    case EBADF:
+      return ": it is not open";
+    default:
+      return "";
+  }
+}
+
+}  // namespace
+
+namespace net {
+
+fd::fd(int number, std::error_code& error) {
+  failure why;
+  d_ = adopt(number, why.error);
+  error = to_code(why);
+}
+
+fd::fd(int number) {
+  failure why;
+  d_ = adopt(number, why.error);
+  if (why) raise(why, "fd(" + std::to_string(number) + ')' + cure_of(why.error));
+}
+
+void fd::wait_readable(std::error_code& error) {
+  failure why;
+  await(d_, direction::read, why);
+  error = to_code(why);
+}
+
+void fd::wait_readable() {
+  failure why;
+  await(d_, direction::read, why);
+  if (why) raise(why, "wait_readable on descriptor " + std::to_string(d_ != nullptr ? d_->fd() : -1));
+}
+
+void fd::wait_writable(std::error_code& error) {
+  failure why;
+  await(d_, direction::write, why);
+  error = to_code(why);
+}
+
+void fd::wait_writable() {
+  failure why;
+  await(d_, direction::write, why);
+  if (why) raise(why, "wait_writable on descriptor " + std::to_string(d_ != nullptr ? d_->fd() : -1));
+}
+
+int fd::release() noexcept { return d_ != nullptr && detach_descriptor(*d_) ? d_->fd() : -1; }
+
+}  // namespace net
+}  // namespace weft::inline v0

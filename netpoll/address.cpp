@@ -258,6 +258,21 @@ endpoint endpoint::parse(std::string_view text) {
   return e;
 }
 
+std::vector<endpoint> resolve(std::string_view where, std::error_code& error) {
+  rt::lookup at = rt::look_up(where, false);
+  error = at.error;
+  return std::move(at.found);
+}
+
+std::vector<endpoint> resolve(std::string_view where) {
+  rt::lookup at = rt::look_up(where, false);
+  if (at.cancelled) rt::throw_cancelled();
+  if (at.error)
+    throw std::system_error(at.error, "weft::net: resolve \"" + std::string(where) + '"' +
+                                          (at.detail.empty() ? "" : " (" + at.detail + ")"));
+  return std::move(at.found);
+}
+
 std::string endpoint::address() const {
   char text[INET6_ADDRSTRLEN] = "";
   inet_ntop(v6_ ? AF_INET6 : AF_INET, bytes_.data(), text, sizeof text);

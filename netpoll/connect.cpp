@@ -1,14 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connecting. The socket is registered after connect(2): before it, epoll would report a hang-up at once.
+//
+// Several addresses race, each in a fiber of its own, whose outcome comes through a channel with room for all: nobody
+// waits to tell it. A connection that nobody takes from there is closed with the channel, so none is lost, however the
+// race ends.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <string>
+#include <utility>
+
+#include <weft/chan.hpp>
+#include <weft/scope.hpp>
 
 #include "netpoll/access.hpp"
 #include "netpoll/address.hpp"
 #include "netpoll/calls.hpp"
+#include "netpoll/connect.hpp"
 #include "netpoll/failure.hpp"
 
 namespace weft::inline v0 {
@@ -72,7 +83,86 @@ descriptor* connect_to(const net::endpoint& to, failure& why) noexcept {
   return nullptr;
 }
 
+struct outcome {
+  net::tcp_stream stream;
+  failure why;
+  std::size_t which = 0;
+};
+
+connected race(const std::vector<net::endpoint>& to, nanoseconds_t stagger) {
+  connected result;
+  result.why = {ECONNREFUSED};
+  weft::chan<outcome> outcomes(static_cast<std::ptrdiff_t>(to.size()));
+  scope attempts;
+  std::size_t started = 0, ended = 0, first_failed = to.size();
+  while (ended < to.size() && !result.stream) {
+    std::optional<outcome> one;
+    if (started < to.size()) {
+      attempts.go([outcomes, to = to[started], which = started] {
+        outcome mine;
+        mine.which = which;
+        if (descriptor* d = connect_to(to, mine.why)) mine.stream = net_access::stream(d, to);
+        static_cast<void>(outcomes.try_send(std::move(mine)));
+      });
+      ++started;
+    }
+    if (started < to.size())
+      one = std::move(outcomes.recv_for(std::chrono::nanoseconds(stagger)).value);
+    else
+      one = outcomes.recv();
+    if (!one) continue;  // slow: the next one starts beside it
+    ++ended;
+    if (one->stream) {
+      result = {std::move(one->stream), {}, to[one->which]};
+    } else if (one->which < first_failed) {
+      first_failed = one->which;
+      result.why = one->why;
+      result.last = to[one->which];
+    }
+  }
+  attempts.cancel();
+  attempts.join();
+  return result;
+}
+
 }  // namespace
+
+std::vector<net::endpoint> rt::interleaved(std::vector<net::endpoint> list) {
+  if (list.empty()) return list;
+  const bool first_family = list.front().is_v6();
+  std::vector<net::endpoint> result;
+  result.reserve(list.size());
+  const auto next = [&](auto from, bool family) {
+    return std::find_if(from, list.end(), [family](const net::endpoint& e) { return e.is_v6() == family; });
+  };
+  auto a = next(list.begin(), first_family), b = next(list.begin(), !first_family);
+  while (a != list.end() || b != list.end()) {
+    if (a != list.end()) {
+      result.push_back(*a);
+      a = next(a + 1, first_family);
+    }
+    if (b != list.end()) {
+      result.push_back(*b);
+      b = next(b + 1, !first_family);
+    }
+  }
+  return result;
+}
+
+connected rt::connect_first(const std::vector<net::endpoint>& to, nanoseconds_t stagger) {
+  connected result;
+  if (to.size() == 1) {  // mostly: no fiber is needed
+    result.last = to.front();
+    if (descriptor* d = connect_to(to.front(), result.why)) result.stream = net_access::stream(d, to.front());
+    return result;
+  }
+  try {
+    return race(to, stagger);
+  } catch (const cancelled&) {
+    result.why = {ECANCELED, true};
+  }
+  return result;
+}
 
 namespace net {
 
@@ -85,17 +175,12 @@ static tcp_stream connect_at(std::string_view where, failure& why, std::error_co
   error = at.error;
   why.cancelled = at.cancelled;
   detail = std::move(at.detail);
-  for (const endpoint& each : at.found) {
-    why = {};
-    if (descriptor* d = connect_to(each, why)) {
-      error.clear();
-      return net_access::stream(d, each);
-    }
-    error = to_code(why);
-    detail = each.to_string();
-    if (why.cancelled) break;
-  }
-  return {};
+  if (at.found.empty()) return {};
+  connected result = connect_first(interleaved(std::move(at.found)), between_attempts);
+  why = result.why;
+  error = to_code(why);
+  detail = result.last.to_string();
+  return std::move(result.stream);
 }
 
 tcp_stream connect(std::string_view where, std::error_code& error) {

@@ -94,8 +94,10 @@ class WEFT_EXPORT tcp_listener : public detail::net_object {
 WEFT_EXPORT tcp_listener listen(std::string_view where);
 WEFT_EXPORT tcp_listener listen(std::string_view where, std::error_code& error);
 
-/// connect waits until a connection stands: to "host:port" as above; the addresses of a name are tried one after the
-/// other. Put a limit on it with with_timeout. Without a runtime: std::logic_error.
+/// connect waits until a connection stands: to "host:port" as above. Of a name with several addresses the first one that
+/// answers wins (RFC 8305): IPv6 and IPv4 in turn, the next one starts when one has failed or has not answered for 250 ms;
+/// the losers are closed. The error is that of the first address. Put a limit on it with with_timeout. Without a
+/// runtime: std::logic_error.
 WEFT_EXPORT tcp_stream connect(std::string_view where);
 WEFT_EXPORT tcp_stream connect(std::string_view where, std::error_code& error);
 

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Connecting to one of several addresses. The list of addresses is given, so that no resolver is asked, and the time
+// between attempts is an hour or nothing, so that no clock decides what a test sees.
+
+#include <gtest/gtest.h>
+
+#include <dirent.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <set>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <weft/debug.hpp>
+
+#include "netpoll/connect.hpp"
+#include "tests/netpoll/loopback.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace weft_test;
+using weft::net::endpoint;
+using weft::rt::connect_first;
+using weft::rt::connected;
+
+constexpr weft::rt::nanoseconds_t an_hour = 3'600'000'000'000;
+
+/// An address that answers nothing: a listener whose queue is full drops who asks for a connection.
+class silent_address {
+ public:
+  silent_address() {
+    listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof at;
+    if (bind(listener_, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0 || listen(listener_, 0) != 0 ||
+        getsockname(listener_, reinterpret_cast<sockaddr*>(&at), &length) != 0)
+      abort();
+    in_the_queue_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(in_the_queue_, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0) abort();
+    where = endpoint::parse("127.0.0.1:" + std::to_string(ntohs(at.sin_port)));
+  }
+  ~silent_address() {
+    ::close(in_the_queue_);
+    ::close(listener_);
+  }
+  silent_address(const silent_address&) = delete;
+  silent_address& operator=(const silent_address&) = delete;
+
+  endpoint where;
+
+ private:
+  int listener_ = -1, in_the_queue_ = -1;
+};
+
+endpoint nobodys_address() {
+  auto listener = weft::net::listen("127.0.0.1:0");
+  return listener.local_endpoint();
+}
+
+std::size_t open_descriptors() {
+  std::size_t count = 0;
+  DIR* const directory = opendir("/proc/self/fd");
+  while (readdir(directory) != nullptr) ++count;
+  closedir(directory);
+  return count;
+}
+
+TEST(connect, takes_the_families_in_turn) {
+  const auto list = [](std::initializer_list<const char*> texts) {
+    std::vector<endpoint> result;
+    for (const char* each : texts) result.push_back(endpoint::parse(each));
+    return result;
+  };
+  EXPECT_EQ(weft::rt::interleaved(list({"[::1]:1", "[::2]:1", "[::3]:1", "1.0.0.0:1", "2.0.0.0:1"})),
+            list({"[::1]:1", "1.0.0.0:1", "[::2]:1", "2.0.0.0:1", "[::3]:1"}));
+  EXPECT_EQ(weft::rt::interleaved(list({"1.0.0.0:1", "[::1]:1"})), list({"1.0.0.0:1", "[::1]:1"}));
+  EXPECT_EQ(weft::rt::interleaved(list({"1.0.0.0:1", "2.0.0.0:1"})), list({"1.0.0.0:1", "2.0.0.0:1"}));
+  EXPECT_EQ(weft::rt::interleaved({}), list({}));
+}
+
+TEST(connect, a_refusal_starts_the_next_at_once) {
+  weft::run([] {
+    auto listener = weft::net::listen("127.0.0.1:0");
+    connected c = connect_first({nobodys_address(), nobodys_address(), listener.local_endpoint()}, an_hour);
+    ASSERT_TRUE(c.stream);
+    EXPECT_FALSE(c.why);
+    EXPECT_EQ(c.stream.remote_endpoint(), listener.local_endpoint());
+    auto peer = *listener.accept();
+    write_text(peer, "x");
+    EXPECT_EQ(read_text(c.stream, 1), "x");
+  });
+}
+
+TEST(connect, one_that_does_not_answer_is_overtaken_and_closed) {
+  weft::run([] {
+    silent_address silent;
+    auto listener = weft::net::listen("127.0.0.1:0");
+    const std::size_t before = open_descriptors();
+    {
+      connected c = connect_first({silent.where, silent.where, listener.local_endpoint()}, 1'000'000);
+      ASSERT_TRUE(c.stream);
+      EXPECT_EQ(c.stream.remote_endpoint(), listener.local_endpoint());
+      EXPECT_EQ(open_descriptors(), before + 1);
+    }
+    EXPECT_EQ(open_descriptors(), before);
+    EXPECT_EQ(weft::num_fibers(), 1u);
+  });
+}
+
+TEST(connect, of_several_that_answer_one_stays_and_the_others_are_closed) {
+  weft::run([] {
+    auto listener = weft::net::listen("127.0.0.1:0");
+    const std::size_t before = open_descriptors();
+    for (int round = 0; round < 50; ++round) {
+      {
+        connected c = connect_first(std::vector(5, listener.local_endpoint()), 0);
+        ASSERT_TRUE(c.stream);
+        const endpoint ours = c.stream.local_endpoint();
+        // Those that have lost are closed: they read as ends or resets, in any order.
+        for (bool seen = false; !seen;) {
+          auto peer = *listener.accept();
+          if (peer.remote_endpoint() != ours) continue;
+          seen = true;
+          write_text(peer, "x");
+          EXPECT_EQ(read_text(c.stream, 1), "x");
+        }
+        EXPECT_EQ(open_descriptors(), before + 1);
+      }
+    }
+    EXPECT_EQ(open_descriptors(), before);
+  });
+}
+
+TEST(connect, when_all_fail_the_first_says_why) {
+  weft::run([] {
+    const endpoint first = nobodys_address();
+    const std::size_t before = open_descriptors();
+    connected c = connect_first({first, endpoint::parse("255.255.255.255:1"), nobodys_address()}, an_hour);
+    EXPECT_FALSE(c.stream);
+    EXPECT_EQ(c.why.error, ECONNREFUSED);
+    EXPECT_EQ(c.last, first);
+    EXPECT_EQ(open_descriptors(), before);
+  });
+}
+
+TEST(connect, is_cancelled_in_the_middle_and_leaves_nothing) {
+  weft::run([] {
+    silent_address silent;
+    const std::size_t before = open_descriptors();
+    weft::cancel_scope region;
+    auto connector = weft::spawn([&] {
+      connected c;
+      region.run([&] { c = connect_first({silent.where, silent.where, silent.where}, 0); });
+      return c.why;
+    });
+    until_waiting(4);  // it and its three attempts
+    EXPECT_EQ(open_descriptors(), before + 3);
+    region.cancel();
+    const auto why = connector.join();
+    EXPECT_EQ(why.error, ECANCELED);
+    EXPECT_TRUE(why.cancelled);
+    EXPECT_EQ(open_descriptors(), before);
+    EXPECT_EQ(weft::num_fibers(), 1u);
+  });
+}
+
+TEST(connect, a_plain_thread_may_race_too) {
+  weft::run([] {
+    auto listener = weft::net::listen("127.0.0.1:0");
+    weft::chan<bool> done(1);
+    std::thread thread([&] {
+      connected c = connect_first({nobodys_address(), listener.local_endpoint()}, an_hour);
+      done.send(static_cast<bool>(c.stream));
+    });
+    EXPECT_EQ(done.recv(), true);
+    weft::blocking([&] { thread.join(); });
+  });
+}
+
+TEST(resolve, gives_every_address_of_a_name) {
+  weft::run([] {
+    EXPECT_EQ(weft::net::resolve("127.0.0.1:80"), std::vector{endpoint::parse("127.0.0.1:80")});
+    const auto found = weft::net::resolve("localhost:80");
+    ASSERT_FALSE(found.empty());
+    for (const endpoint& each : found) EXPECT_EQ(each.port(), 80) << each.to_string();
+    EXPECT_EQ(weft::net::resolve("localhost:http"), found);
+    std::error_code error;
+    EXPECT_TRUE(weft::net::resolve("localhost", error).empty());
+    EXPECT_EQ(error, std::errc::invalid_argument);
+    EXPECT_NE(message_of([] { static_cast<void>(weft::net::resolve("localhost")); }).find("host:port"),
+              std::string::npos);
+  });
+}
+
+// getaddrinfo blocks its thread, which so loses its P to another one. That must not become a thread for each call.
+TEST(resolve, reuses_the_threads_that_it_blocks) {
+  weft::run([] {
+    std::set<pid_t> threads;
+    for (int i = 0; i < 200; ++i) {
+      static_cast<void>(weft::net::resolve("localhost:80"));
+      threads.insert(gettid());
+    }
+    // A handful would do: those that run fibers, one that blocks, one that takes its place. A busy machine needs more.
+    EXPECT_LE(threads.size(), 50u + static_cast<std::size_t>(weft::maxprocs()));
+    EXPECT_LE(weft::debug::stats().threads, 50 + weft::maxprocs());
+  });
+}
+
+}  // namespace

@@ -2,12 +2,17 @@
 // What can be done with anything that reads and writes.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <iterator>
 #include <memory>
 #include <span>
+#include <string>
 #include <system_error>
+#include <type_traits>
 
 namespace weft::inline v0::io {
 
@@ -52,6 +57,128 @@ std::uint64_t copy(From& from, To& to, std::error_code& error) {
     total += n;
   }
   return total;
+}
+
+inline constexpr std::size_t longest_line = std::size_t{64} << 10;
+
+/// line_range is what `lines` gives: an input range, to be walked once.
+template <source From>
+class line_range {
+ public:
+  class iterator {
+   public:
+    using value_type = std::string;
+    using difference_type = std::ptrdiff_t;
+    using iterator_concept = std::input_iterator_tag;
+
+    iterator() noexcept = default;
+    explicit iterator(line_range* from) : from_(from) { ++*this; }
+    std::string& operator*() const noexcept { return from_->line_; }
+    iterator& operator++() {
+      if (!from_->next()) from_ = nullptr;
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& at, std::default_sentinel_t) noexcept { return at.from_ == nullptr; }
+
+   private:
+    line_range* from_ = nullptr;
+  };
+
+  line_range(From& from, std::error_code* error, std::size_t longest)
+      : from_(from), error_(error), longest_(longest), buffer_(std::make_unique_for_overwrite<char[]>(room)) {
+    if (error_ != nullptr) error_->clear();
+  }
+
+  /// Waits for the first line. Once.
+  iterator begin() { return iterator(this); }
+  std::default_sentinel_t end() const noexcept { return {}; }
+
+ private:
+  static constexpr std::size_t room = 4096;
+
+  /// False: there is none.
+  bool next() {
+    line_.clear();
+    for (;;) {
+      const char* const at = buffer_.get() + begin_;
+      const std::size_t there = end_ - begin_;
+      const void* const newline = std::memchr(at, '\n', there);
+      const std::size_t taken =
+          newline != nullptr ? static_cast<std::size_t>(static_cast<const char*>(newline) - at) : there;
+      line_.append(at, taken);
+      begin_ += taken + (newline != nullptr ? 1 : 0);
+      const bool complete = newline != nullptr;
+      if (complete && line_.ends_with('\r')) line_.pop_back();
+      // One more than the limit may be the \r of a line that is not complete yet.
+      if (line_.size() > longest_ + (complete ? 0 : 1)) return too_long();
+      if (complete) {
+        ++number_;
+        return true;
+      }
+      if (!refill()) break;
+    }
+    if (line_.ends_with('\r')) line_.pop_back();
+    if (line_.size() > longest_) return too_long();
+    return !line_.empty() && !failed_;
+  }
+
+  bool refill() {
+    if (ended_) return false;
+    begin_ = end_ = 0;
+    const std::span<std::byte> whole = std::as_writable_bytes(std::span(buffer_.get(), room));
+    if (error_ == nullptr) {
+      end_ = from_.read_some(whole);
+    } else {
+      end_ = from_.read_some(whole, *error_);
+      failed_ = static_cast<bool>(*error_);
+    }
+    ended_ = end_ == 0;
+    return !ended_;
+  }
+
+  bool too_long() {
+    ended_ = true;
+    begin_ = end_ = 0;
+    const std::error_code code(static_cast<int>(std::errc::message_size), std::system_category());
+    if (error_ == nullptr)
+      throw std::system_error(code, "weft::io::lines: line " + std::to_string(number_ + 1) + " is longer than " +
+                                        std::to_string(longest_) +
+                                        " bytes (expected a newline before that; the limit is "
+                                        "the last argument)");
+    *error_ = code;
+    return false;
+  }
+
+  From& from_;
+  std::error_code* error_;
+  std::size_t longest_;
+  std::unique_ptr<char[]> buffer_;
+  std::size_t begin_ = 0, end_ = 0;  // what of the buffer is still to be given out
+  std::size_t number_ = 0;           // of lines given out
+  std::string line_;
+  bool ended_ = false, failed_ = false;
+};
+
+/// lines gives what comes from a stream line by line, each as a std::string& that holds until the next one (and may be
+/// moved from):
+///
+/// ```cpp
+/// for (std::string& line : weft::io::lines(stream)) ...
+/// ```
+///
+/// A line ends with "\n" or "\r\n", which are taken off; a last one without an end counts if it is not empty. One that
+/// is longer than `longest` bytes is std::errc::message_size: no peer can make this one hold more. Reads ahead: what
+/// follows the last line that was taken is lost to others. Waits, cancellably; throws what the stream throws.
+template <source From>
+line_range<From> lines(From& from, std::size_t longest = longest_line) {
+  return {from, nullptr, longest};
+}
+
+/// The same; an error ends the lines and stands in `error`, which must outlive the range.
+template <source From>
+line_range<From> lines(From& from, std::error_code& error, std::size_t longest = longest_line) {
+  return {from, &error, longest};
 }
 
 }  // namespace weft::inline v0::io

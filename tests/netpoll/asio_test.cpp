@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Boost.Asio's and Boost.Beast's synchronous code on fibers: buffer sequences, HTTP, WebSocket and TLS.
+// Boost.Asio's and Boost.Beast's synchronous code on fibers: buffer sequences and HTTP.
+// (tls_test.cpp and websocket_test.cpp have the rest.)
 
 #include <gtest/gtest.h>
 
@@ -11,23 +12,14 @@
 
 #include <boost/asio/read.hpp>
 #include <boost/asio/read_until.hpp>
-#include <boost/asio/ssl/context.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/streambuf.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/beast/core/buffers_to_string.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/stream_traits.hpp>
 #include <boost/beast/http.hpp>
-#include <boost/beast/websocket.hpp>
-
-#include <openssl/evp.h>
-#include <openssl/x509.h>
 
 #include <array>
-#include <memory>
 #include <string>
-#include <vector>
 
 #include "tests/netpoll/loopback.hpp"
 
@@ -133,82 +125,6 @@ TEST(beast, speaks_http) {
       http::read(ours, buffer, response);
       EXPECT_EQ(response.get().body(), "you said: " + request.body());
     }
-    s.join();
-  });
-}
-
-TEST(beast, speaks_websocket) {
-  weft::run([] {
-    auto [ours, peers] = connected_pair();
-    weft::scope s;
-    s.go([&peers = peers] {
-      beast::websocket::stream<tcp_stream> server(std::move(peers));
-      server.accept();
-      beast::flat_buffer buffer;
-      beast::error_code error;
-      while (server.read(buffer, error), !error) {
-        server.text(server.got_text());
-        server.write(buffer.data());
-        buffer.consume(buffer.size());
-      }
-      EXPECT_EQ(error, beast::websocket::error::closed);
-    });
-    beast::websocket::stream<tcp_stream> client(std::move(ours));
-    client.handshake("localhost", "/");
-    for (int i = 0; i < 20; ++i) {
-      const std::string text(static_cast<std::size_t>(i) * 5000, 'w');
-      client.write(asio::buffer(text));
-      beast::flat_buffer buffer;
-      client.read(buffer);
-      EXPECT_EQ(beast::buffers_to_string(buffer.data()), text);
-    }
-    client.close(beast::websocket::close_code::normal);
-    s.join();
-  });
-}
-
-/// A context with a key and a certificate that it signed itself.
-void use_own_certificate(asio::ssl::context& context) {
-  const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(EVP_EC_gen("P-256"), EVP_PKEY_free);
-  const std::unique_ptr<X509, decltype(&X509_free)> certificate(X509_new(), X509_free);
-  ASSERT_TRUE(key && certificate);
-  X509_set_version(certificate.get(), 2);
-  ASN1_INTEGER_set(X509_get_serialNumber(certificate.get()), 1);
-  X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -3600);
-  X509_gmtime_adj(X509_getm_notAfter(certificate.get()), 3600);
-  X509_set_pubkey(certificate.get(), key.get());
-  X509_NAME* const name = X509_get_subject_name(certificate.get());
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>("localhost"), -1, -1, 0);
-  X509_set_issuer_name(certificate.get(), name);
-  ASSERT_NE(X509_sign(certificate.get(), key.get(), EVP_sha256()), 0);
-  ASSERT_EQ(SSL_CTX_use_certificate(context.native_handle(), certificate.get()), 1);
-  ASSERT_EQ(SSL_CTX_use_PrivateKey(context.native_handle(), key.get()), 1);
-}
-
-TEST(asio, speaks_tls) {
-  weft::run([] {
-    asio::ssl::context server_context(asio::ssl::context::tls_server), client_context(asio::ssl::context::tls_client);
-    use_own_certificate(server_context);
-    auto [ours, peers] = connected_pair();
-    weft::scope s;
-    s.go([&, &peers = peers] {
-      asio::ssl::stream<tcp_stream> server(std::move(peers), server_context);
-      server.handshake(asio::ssl::stream_base::server);
-      std::vector<char> room(200'000);
-      asio::read(server, asio::buffer(room));
-      asio::write(server, asio::buffer(room));
-      boost::system::error_code error;
-      server.shutdown(error);
-    });
-    asio::ssl::stream<tcp_stream> client(std::move(ours), client_context);
-    client.handshake(asio::ssl::stream_base::client);
-    const std::string text(200'000, 's');
-    asio::write(client, asio::buffer(text));
-    std::string back(text.size(), '\0');
-    asio::read(client, asio::buffer(back));
-    EXPECT_EQ(back, text);
-    boost::system::error_code error;
-    client.shutdown(error);
     s.join();
   });
 }

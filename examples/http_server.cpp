@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // An HTTP/1.1 server: Boost.Beast, written as for blocking sockets, a fiber a connection.
 //
-//   GET /        plain text
-//   GET /json    a document
-//   GET /fibers  how many fibers there are, and how many run at once
+//   GET /            plain text
+//   GET /json        a document
+//   GET /fibers      how many fibers there are, and how many run at once
+//   POST /echo       the body back
+//   GET /files/PATH  a file below --root, with ranges and validators
 //
-// Connections are kept alive, requests may be pipelined. A client that is slow to send its request or to take its
-// answer is cut off, as is one whose head or body is too large; what is no HTTP is answered with 400. On SIGINT and
-// SIGTERM no more connections are taken in, those without a request end at once, and running requests have a limited
-// time to finish; the exit status is then 0.
+// Connections are kept alive, requests may be pipelined. A client that is slow to send its request is answered with 408
+// and cut off, as is one that is slow to take its answer; a head or body that is too large with 431 or 413, what is no
+// HTTP with 400. On SIGINT and SIGTERM no more connections are taken in, those without a request end at once, and
+// running requests have a limited time to finish; the exit status is then 0.
 //
-//   http_server [ADDRESS:PORT] [--port N] [--request-time SECONDS]
+//   http_server [ADDRESS:PORT] [--port N] [--request-time SECONDS] [--root FOLDER]
 #include <utility>
 
 #include <weft/asio.hpp>
@@ -19,94 +21,244 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <array>
 #include <charconv>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
+#include <ctime>
 #include <exception>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 namespace {
 
 namespace http = boost::beast::http;
 using namespace std::chrono_literals;
-using response = http::response<http::string_body>;
+using boost::beast::iequals;
 using request = http::request<http::string_body>;
+using text_response = http::response<http::string_body>;
 
 constexpr std::uint32_t most_head = 8 * 1024;
 constexpr std::uint64_t most_body = 1024 * 1024;
 constexpr auto idle_time = 60s;   // between two requests of a connection
 constexpr auto drain_time = 10s;  // for running requests, once the server is told to end
 
+/// The whole of `text` as a number, if it is one and at most `most`.
+std::optional<std::uint64_t> number_in(std::string_view text, std::uint64_t most) {
+  std::uint64_t value = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || rest != text.data() + text.size() || value > most) return std::nullopt;
+  return value;
+}
+
 struct settings {
   std::string address = "127.0.0.1:8080";
   std::chrono::seconds request_time = 10s;  // to send a request, and again to take its answer
+  std::string root;
 };
-
-template <class Number>
-Number number_from(std::string_view name, std::string_view text, unsigned long most) {
-  unsigned long value = 0;
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || rest != text.data() + text.size() || value > most)
-    throw std::invalid_argument(std::string(name) + ' ' + std::string(text) + ": expected a number from 0 to " +
-                                std::to_string(most));
-  return static_cast<Number>(value);
-}
 
 settings settings_from(int argc, char** argv) {
   settings s;
+  const auto number = [](std::string_view name, std::string_view text, std::uint64_t most) {
+    if (const auto n = number_in(text, most)) return *n;
+    throw std::invalid_argument(std::string(name) + ' ' + std::string(text) + ": expected a number from 0 to " +
+                                std::to_string(most));
+  };
   for (int i = 1; i < argc; ++i) {
     const std::string_view name = argv[i];
     const bool has_value = i + 1 < argc;
     if (name == "--port" && has_value)
-      s.address = "127.0.0.1:" + std::to_string(number_from<std::uint16_t>(name, argv[++i], 65535));
+      s.address = "127.0.0.1:" + std::to_string(number(name, argv[++i], 65535));
     else if (name == "--request-time" && has_value)
-      s.request_time = std::chrono::seconds(number_from<int>(name, argv[++i], 3600));
+      s.request_time = std::chrono::seconds(number(name, argv[++i], 3600));
+    else if (name == "--root" && has_value)
+      s.root = argv[++i];
     else if (i == 1 && !name.starts_with("--"))
       s.address = name;
     else
-      throw std::invalid_argument("usage: http_server [ADDRESS:PORT] [--port N] [--request-time SECONDS]");
+      throw std::invalid_argument(
+          "usage: http_server [ADDRESS:PORT] [--port N] [--request-time SECONDS] [--root FOLDER]");
   }
   return s;
 }
 
-response text_response(http::status status, const request& r, std::string_view type, std::string body) {
-  response answer(status, r.version());
+/// A descriptor of a file or folder.
+class handle {
+ public:
+  explicit handle(int fd = -1) noexcept : fd_(fd) {}
+  handle(handle&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  handle& operator=(handle&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~handle() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int fd() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+struct found_file {
+  handle file;
+  std::uint64_t size = 0;
+  std::time_t modified = 0;
+  std::string tag;  // changes whenever the content does
+};
+
+/// The files below a folder. The kernel itself sees to it that no path and no link leads out of it.
+class file_tree {
+ public:
+  explicit file_tree(const std::string& root) {
+    if (root.empty()) return;
+    root_ = handle(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (root_.fd() < 0) throw std::system_error(errno, std::system_category(), "--root " + root);
+    if (open_beneath(".").fd() < 0)
+      throw std::system_error(errno, std::system_category(), "--root wants openat2 (Linux 5.6), which said");
+  }
+
+  /// A regular file; for a folder, its index.html.
+  std::optional<found_file> open(std::string path) const {
+    return weft::blocking([&]() -> std::optional<found_file> {  // a disk may be slow
+      struct stat what {};
+      if (root_.fd() < 0) return std::nullopt;
+      handle file = open_beneath(path.empty() ? "." : path.c_str());
+      if (file.fd() < 0 || ::fstat(file.fd(), &what) != 0) return std::nullopt;
+      if (S_ISDIR(what.st_mode)) {
+        file = open_beneath((path.empty() ? "index.html" : path + "/index.html").c_str());
+        if (file.fd() < 0 || ::fstat(file.fd(), &what) != 0) return std::nullopt;
+      }
+      if (!S_ISREG(what.st_mode)) return std::nullopt;
+      std::array<char, 64> tag{};
+      std::snprintf(tag.data(), tag.size(), "\"%llx.%lx-%llx\"", static_cast<unsigned long long>(what.st_mtim.tv_sec),
+                    static_cast<unsigned long>(what.st_mtim.tv_nsec), static_cast<unsigned long long>(what.st_size));
+      return found_file{std::move(file), static_cast<std::uint64_t>(what.st_size), what.st_mtim.tv_sec, tag.data()};
+    });
+  }
+
+ private:
+  handle open_beneath(const char* path) const {
+    open_how how{};
+    how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;  // no waiting for the other end of a FIFO
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+    return handle(static_cast<int>(::syscall(SYS_openat2, root_.fd(), path, &how, sizeof how)));
+  }
+
+  handle root_;
+};
+
+/// The path that a target means: without its query, %xx decoded. nullopt: it means none.
+std::optional<std::string> decoded(std::string_view target) {
+  std::string path;
+  target = target.substr(0, target.find_first_of("?#"));
+  for (std::size_t i = 0; i < target.size(); ++i) {
+    unsigned value = static_cast<unsigned char>(target[i]);
+    if (target[i] == '%') {
+      const char* const digits = target.data() + i + 1;
+      if (target.size() - i < 3 || std::from_chars(digits, digits + 2, value, 16).ptr != digits + 2)
+        return std::nullopt;
+      i += 2;
+    }
+    if (value == 0) return std::nullopt;
+    path += static_cast<char>(value);
+  }
+  return path;
+}
+
+std::string_view type_of(std::string_view path) {
+  static constexpr std::pair<std::string_view, std::string_view> types[] = {
+      {".html", "text/html; charset=utf-8"},
+      {".txt", "text/plain; charset=utf-8"},
+      {".css", "text/css"},
+      {".js", "text/javascript"},
+      {".json", "application/json"},
+      {".svg", "image/svg+xml"},
+      {".png", "image/png"},
+      {".jpg", "image/jpeg"},
+      {".wasm", "application/wasm"},
+      {".pdf", "application/pdf"},
+  };
+  for (const auto& [ending, type] : types)
+    if (path.ends_with(ending)) return type;
+  return "application/octet-stream";
+}
+
+std::string http_date(std::time_t when) {
+  std::tm parts{};
+  std::array<char, 32> text{};
+  ::gmtime_r(&when, &parts);
+  return {text.data(), std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &parts)};
+}
+
+/// Whether the client's copy is still good.
+bool not_modified(const request& r, const found_file& f) {
+  if (const auto tags = r[http::field::if_none_match]; !tags.empty())
+    return tags == "*" || tags.find(f.tag) != tags.npos;
+  std::tm parts{};
+  const std::string since(r[http::field::if_modified_since]);
+  const char* const end = ::strptime(since.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  return end != nullptr && *end == '\0' && f.modified <= ::timegm(&parts);
+}
+
+struct byte_range {
+  std::uint64_t first = 0, size = 0;
+};
+
+/// What of the file is wanted: one range; all of it where none, several or no sensible one is asked for. nullopt: there
+/// is nothing there.
+std::optional<byte_range> wanted(const request& r, const found_file& f) {
+  const byte_range all{0, f.size};
+  const auto field = r[http::field::range], only_if = r[http::field::if_range];
+  std::string_view text(field.data(), field.size());
+  if (!text.starts_with("bytes=") || (!only_if.empty() && only_if != f.tag)) return all;
+  text.remove_prefix(6);
+  const std::size_t dash = text.find('-');
+  if (dash == text.npos) return all;
+  const auto first = number_in(text.substr(0, dash), UINT64_MAX), last = number_in(text.substr(dash + 1), UINT64_MAX);
+  if (dash == 0 && last) {  // the last so many
+    if (*last == 0 || f.size == 0) return std::nullopt;
+    const std::uint64_t size = std::min(*last, f.size);
+    return byte_range{f.size - size, size};
+  }
+  if (!first || (!last && dash + 1 != text.size()) || (last && *last < *first)) return all;
+  if (*first >= f.size) return std::nullopt;
+  return byte_range{*first, std::min(last.value_or(UINT64_MAX), f.size - 1) - *first + 1};
+}
+
+template <class Body>
+http::response<Body> respond(http::status status, const request& r, std::string_view type) {
+  http::response<Body> answer(status, r.version());
   answer.set(http::field::server, "weft");
   answer.set(http::field::content_type, boost::beast::string_view(type.data(), type.size()));
   answer.keep_alive(r.keep_alive());
+  return answer;
+}
+
+text_response text(http::status status, const request& r, std::string body, std::string_view type = "text/plain") {
+  auto answer = respond<http::string_body>(status, r, type);
   answer.body() = std::move(body);
   answer.prepare_payload();
   return answer;
 }
 
-response handle(const request& r) {
-  constexpr std::string_view text = "text/plain", json = "application/json";
-  if (r.method() != http::verb::get && r.method() != http::verb::head) {
-    response answer = text_response(http::status::method_not_allowed, r, text, "only GET and HEAD\n");
-    answer.set(http::field::allow, "GET, HEAD");
-    return answer;
-  }
-  if (r.target() == "/") return text_response(http::status::ok, r, text, "Hello, World!");
-  if (r.target() == "/json") return text_response(http::status::ok, r, json, R"({"message":"Hello, World!"})");
-  if (r.target() == "/fibers")
-    return text_response(http::status::ok, r, json,
-                         "{\"fibers\":" + std::to_string(weft::num_fibers()) +
-                             ",\"maxprocs\":" + std::to_string(weft::maxprocs()) + "}");
-  return text_response(http::status::not_found, r, text, "no such page\n");
-}
-
 class connection {
  public:
-  connection(weft::net::tcp_stream stream, const settings& how, weft::cancel_scope& ending)
-      : stream_(std::move(stream)), how_(how), ending_(ending) {
+  connection(weft::net::tcp_stream stream, const settings& how, const file_tree& files, weft::cancel_scope& ending)
+      : stream_(std::move(stream)), how_(how), files_(files), ending_(ending) {
     buffer_.max_size(most_head + most_body);
   }
 
@@ -115,20 +267,17 @@ class connection {
       http::request_parser<http::string_body> parser;
       parser.header_limit(most_head);
       parser.body_limit(most_body);
-      stream_.set_read_deadline(weft::clock::now() +
-                                how_.request_time);  // for all of the request, however it trickles in
+      // For all of the request, however it trickles in.
+      stream_.set_read_deadline(weft::clock::now() + how_.request_time);
       boost::beast::error_code error;
       http::read_header(stream_, buffer_, parser, error);
-      if (!error && !parser.is_done() && boost::beast::iequals(parser.get()[http::field::expect], "100-continue"))
-        answer(response(http::status::continue_, 11), error);
+      if (!error && !parser.is_done() && iequals(parser.get()[http::field::expect], "100-continue"))
+        send(http::response<http::empty_body>(http::status::continue_, 11), false);
       if (!error) http::read(stream_, buffer_, parser, error);
-      if (error) {
-        refuse(error);
-        return;
-      }
-      response reply = handle(parser.get());
-      if (ending_.cancelled()) reply.keep_alive(false);
-      if (!answer(std::move(reply), error, parser.get().method() == http::verb::head)) return;
+      if (error) return refuse(error);
+      request r = parser.release();
+      if (ending_.cancelled()) r.keep_alive(false);
+      if (!answer(r)) return;
     }
   }
 
@@ -147,10 +296,83 @@ class connection {
     return completed && n != 0;
   }
 
-  // Whether the connection goes on.
-  bool answer(response reply, boost::beast::error_code& error, bool head_only = false) {
+  // All that answer return whether the connection goes on.
+  bool answer(const request& r) {
+    const auto send_text = [&](text_response reply) { return send(reply, r.method() == http::verb::head); };
+    const std::string_view target(r.target().data(), r.target().size());
+    if (r.version() == 11 && r.count(http::field::host) != 1)
+      return send_text(text(http::status::bad_request, r, "expected one Host\n"));
+    if (target == "/echo" && r.method() == http::verb::post)
+      return send_text(text(http::status::ok, r, r.body(), "application/octet-stream"));
+    if (r.method() != http::verb::get && r.method() != http::verb::head) {
+      text_response reply = text(http::status::method_not_allowed, r, "only GET and HEAD here\n");
+      reply.set(http::field::allow, target == "/echo" ? "POST" : "GET, HEAD");
+      return send_text(std::move(reply));
+    }
+    if (target == "/") return send_text(text(http::status::ok, r, "Hello, World!"));
+    if (target == "/json")
+      return send_text(text(http::status::ok, r, R"({"message":"Hello, World!"})", "application/json"));
+    if (target == "/fibers")
+      return send_text(text(http::status::ok, r,
+                            "{\"fibers\":" + std::to_string(weft::num_fibers()) +
+                                ",\"maxprocs\":" + std::to_string(weft::maxprocs()) + "}",
+                            "application/json"));
+    if (target.starts_with("/files/")) {
+      const auto path = decoded(target.substr(7));
+      if (!path) return send_text(text(http::status::bad_request, r, "this path means nothing\n"));
+      if (const auto file = files_.open(*path)) return send_file(r, *file, type_of(*path));
+    }
+    return send_text(text(http::status::not_found, r, "no such page\n"));
+  }
+
+  bool send_file(const request& r, const found_file& f, std::string_view type) {
+    const bool head_only = r.method() == http::verb::head;
+    auto head = respond<http::empty_body>(http::status::ok, r, type);
+    head.set(http::field::etag, f.tag);
+    head.set(http::field::last_modified, http_date(f.modified));
+    head.set(http::field::accept_ranges, "bytes");
+    if (not_modified(r, f)) {
+      head.result(http::status::not_modified);
+      return send(head, true);
+    }
+    const auto range = wanted(r, f);
+    if (!range) {
+      text_response reply = text(http::status::range_not_satisfiable, r, "the file has no such bytes\n");
+      reply.set(http::field::content_range, "bytes */" + std::to_string(f.size));
+      return send(reply, head_only);
+    }
+    if (range->size != f.size) {
+      head.result(http::status::partial_content);
+      head.set(http::field::content_range, "bytes " + std::to_string(range->first) + '-' +
+                                               std::to_string(range->first + range->size - 1) + '/' +
+                                               std::to_string(f.size));
+    }
+    head.content_length(range->size);
+    return send(head, true) && (head_only || send_bytes(f, *range)) && head.keep_alive();
+  }
+
+  bool send_bytes(const found_file& f, byte_range left) {
+    std::vector<std::byte> piece(std::min<std::uint64_t>(left.size, 64 * 1024));
+    while (left.size != 0) {
+      const auto n = weft::blocking([&] {
+        return ::pread(f.file.fd(), piece.data(), std::min<std::uint64_t>(left.size, piece.size()),
+                       static_cast<off_t>(left.first));
+      });
+      if (n <= 0) return false;  // cut short meanwhile: the client must see that this is not all
+      stream_.set_write_deadline(weft::clock::now() + how_.request_time);
+      std::error_code error;
+      stream_.write_all(std::span<const std::byte>(piece.data(), static_cast<std::size_t>(n)), error);
+      if (error) return false;
+      left = {left.first + static_cast<std::uint64_t>(n), left.size - static_cast<std::uint64_t>(n)};
+    }
+    return true;
+  }
+
+  template <class Body>
+  bool send(const http::response<Body>& reply, bool head_only) {
     stream_.set_write_deadline(weft::clock::now() + how_.request_time);
-    http::response_serializer<http::string_body> serializer(reply);
+    boost::beast::error_code error;
+    http::serializer<false, Body, http::fields> serializer(reply);
     if (head_only)
       http::write_header(stream_, serializer, error);
     else
@@ -160,16 +382,18 @@ class connection {
 
   void refuse(const boost::beast::error_code& why) {
     http::status status = http::status::bad_request;
-    if (why == http::error::end_of_stream || why.category() == boost::system::system_category())
-      return;  // the peer, or its time, is gone
-    if (why == http::error::body_limit) status = http::status::payload_too_large;
-    if (why == http::error::header_limit || why == http::error::buffer_overflow)
+    if (why == boost::asio::error::timed_out)
+      status = http::status::request_timeout;
+    else if (why == http::error::body_limit)
+      status = http::status::payload_too_large;
+    else if (why == http::error::header_limit || why == http::error::buffer_overflow)
       status = http::status::request_header_fields_too_large;
-    if (why == http::error::partial_message) return;
+    else if (why == http::error::end_of_stream || why == http::error::partial_message ||
+             why.category() == boost::system::system_category())
+      return;  // the peer is gone
     request none;
     none.keep_alive(false);
-    boost::beast::error_code error;
-    answer(text_response(status, none, "text/plain", why.message() + '\n'), error);
+    send(text(status, none, why.message() + '\n'), false);
     linger();
   }
 
@@ -185,11 +409,13 @@ class connection {
 
   weft::net::tcp_stream stream_;
   const settings& how_;
+  const file_tree& files_;
   weft::cancel_scope& ending_;
   boost::beast::flat_buffer buffer_;
 };
 
 void serve(const settings& how) {
+  const file_tree files(how.root);
   auto listener = weft::net::listen(how.address);
   std::printf("listening on http://%s\n", listener.local_endpoint().to_string().c_str());
   std::fflush(stdout);
@@ -203,7 +429,7 @@ void serve(const settings& how) {
   });
   while (auto stream = listener.accept())
     connections.go(
-        [stream = std::move(*stream), &how, &ending]() mutable { connection(std::move(stream), how, ending).serve(); });
+        [&, stream = std::move(*stream)]() mutable { connection(std::move(stream), how, files, ending).serve(); });
   try {
     weft::with_timeout(drain_time, [&] { connections.join(); });
   } catch (const weft::timed_out&) {

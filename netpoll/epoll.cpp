@@ -41,6 +41,7 @@ void epoll_poller::close() noexcept {
   if (epoll_ >= 0) ::close(epoll_);
   if (wake_ >= 0) ::close(wake_);
   epoll_ = wake_ = -1;
+  wake_pending_.store(0, std::memory_order_relaxed);
 }
 
 int epoll_poller::add(descriptor& d) noexcept {

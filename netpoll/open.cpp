@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// fork: a child shares the parent's epoll instance, and would eat its edges. So the child's copies are closed at once,
-// and to open a descriptor in a child that has not called exec ends it: its runtime has no threads.
+// fork: a child shares the parent's epoll instance, and would eat its edges. So the child's copies are closed at once.
+// To open a descriptor in a child of a running runtime, without exec, ends it: it has none of the threads.
 #include "netpoll/open.hpp"
 
 #include <pthread.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <mutex>
 #include <new>
 #include <stdexcept>
@@ -14,6 +15,7 @@
 
 #include "netpoll/calls.hpp"
 #include "runtime/inspect/fatal.hpp"
+#include "runtime/run/fork.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0::rt {
@@ -23,16 +25,17 @@ namespace {
 constinit epoll_poller the_poller;  // never destroyed: statics of the program may hold sockets
 constinit std::mutex starting;      // no fiber parks while it holds it
 constinit std::atomic<bool> started{false};
-constinit std::atomic<bool> forked{false};
 
 int start_poller() noexcept {
   if (started.load(std::memory_order_acquire)) return 0;  // pairs with the release below
   const std::lock_guard guard(starting);
   if (started.load(std::memory_order_relaxed)) return 0;
   if (const int error = the_poller.open()) return error;
-  pthread_atfork(nullptr, nullptr, [] {
+  // A child that was forked while no runtime ran may have its own: it starts anew.
+  [[maybe_unused]] static const int once = pthread_atfork(nullptr, nullptr, [] {
     the_poller.close();
-    forked.store(true, std::memory_order_relaxed);  // the child has one thread
+    sched.net.store(nullptr, std::memory_order_relaxed);  // the child has one thread
+    started.store(false, std::memory_order_relaxed);
   });
   install_poller(the_poller);
   started.store(true, std::memory_order_release);
@@ -43,11 +46,18 @@ int start_poller() noexcept {
 
 epoll_poller& net_poller() noexcept { return the_poller; }
 
+void refuse_after_fork(const char* what) noexcept {
+  if (!forked_away.load(std::memory_order_relaxed)) return;
+  char sentence[192];
+  std::snprintf(sentence, sizeof sentence,
+                "weft: %s in a child process after fork(): the runtime's threads stayed with the parent; call exec "
+                "first",
+                what);
+  fatal(sentence);
+}
+
 void need_runtime(const char* what) {
-  if (forked.load(std::memory_order_relaxed))
-    fatal(
-        "weft: a socket is opened in a child process after fork(): the runtime's threads stayed with the parent; call "
-        "exec first");
+  refuse_after_fork(what);
   if (sched.procs.load(std::memory_order_acquire) == 0)
     throw std::logic_error(std::string("weft: no runtime runs: ") + what +
                            " needs one (weft::run), also from plain threads");

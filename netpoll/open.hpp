@@ -22,5 +22,7 @@ void close_descriptor(descriptor& d) noexcept;
 void release_descriptor(descriptor* d) noexcept;
 /// Throws std::logic_error without a runtime, naming `what` was tried.
 void need_runtime(const char* what);
+/// Ends a process that was forked while a runtime ran, and has none of its threads: `what` it tried to do.
+void refuse_after_fork(const char* what) noexcept;
 
 }  // namespace weft::inline v0::rt

@@ -28,6 +28,13 @@ enum class guard_kind : std::uint8_t {
   protect,  ///< by mprotect: two mappings a stack, so vm.max_map_count limits their number
 };
 
+/// file_engine is who performs operations on files that may block.
+enum class file_engine {
+  none,      ///< nothing has blocked yet in this run
+  io_uring,  ///< the kernel, for one thread of ours
+  threads,   ///< a few threads: io_uring was refused, or ruled out
+};
+
 /// counters are figures on the runtime since the process began, or as they are now. Each was true at a moment of its
 /// own during the call.
 struct counters {
@@ -58,6 +65,9 @@ struct counters {
   std::size_t stack_bytes_reserved = 0;     ///< of address space
   std::size_t stack_bytes_committed = 0;    ///< of these: opened for use; only touched pages cost memory
   guard_kind guards = guard_kind::install;  ///< known once a runtime has run
+
+  file_engine files = file_engine::none;
+  std::int64_t io_uring_refused = 0;  ///< times it was wanted and could not be had, ever; WEFT_DEBUG=netpoll=1 says why
 
   bool membarrier = true;  ///< false: the kernel has no membarrier(2), so every entry into the runtime costs a fence
 };

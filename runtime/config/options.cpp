@@ -4,7 +4,7 @@
 // nothing may follow; strtol and stoi let "4 cpus" and " 4" pass, and a typo would go unnoticed.
 //
 // All variables are parsed, also those that a member overrides: a typo is found where it was made, not on the day when
-// the program stops setting the member. Whether a backend can be had is asked only of the one that was chosen.
+// the program stops setting the member.
 
 #include "runtime/config/options.hpp"
 
@@ -15,7 +15,6 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <system_error>
 
 #include "runtime/config/cpu_width.hpp"
 
@@ -116,6 +115,7 @@ constexpr debug_word debug_words[] = {
     {"schedtrace", milliseconds_of_a_day, &debug_settings::schedtrace_ms, "schedtrace=0..86400000 (milliseconds)"},
     {"scheddetail", 1, &debug_settings::scheddetail, "scheddetail=0..1"},
     {"handoffs", 1, &debug_settings::handoffs, "handoffs=0..1"},
+    {"netpoll", 1, &debug_settings::netpoll, "netpoll=0..1"},
 };
 
 [[noreturn]] void reject_debug(std::string_view whole, std::string_view wrong) {
@@ -155,21 +155,18 @@ debug_settings debug_variable() {
   }
 }
 
-netpoll_backend obtainable(netpoll_backend backend, const char* source) {
-  if (backend != netpoll_backend::io_uring) return backend;
-  throw std::system_error(
-      std::make_error_code(std::errc::not_supported),
-      std::string(source) + ": this build has no io_uring backend; choose automatic (WEFT_NETPOLL=auto) or epoll");
-}
-
-netpoll_backend resolve_netpoll(netpoll_backend asked) {
+void resolve_netpoll(resolved_options& resolved, netpoll_backend asked) {
   const auto from_variable = netpoll_variable();
   switch (asked) {
     case netpoll_backend::epoll:
     case netpoll_backend::io_uring:
-      return obtainable(asked, "options::netpoll = netpoll_backend::io_uring");
+      resolved.netpoll = asked;
+      resolved.netpoll_source = "options::netpoll = netpoll_backend::io_uring";
+      return;
     case netpoll_backend::automatic:
-      return obtainable(from_variable.value_or(netpoll_backend::automatic), "WEFT_NETPOLL=io_uring");
+      resolved.netpoll = from_variable.value_or(netpoll_backend::automatic);
+      resolved.netpoll_source = "WEFT_NETPOLL=io_uring";
+      return;
   }
   reject_member("options::netpoll", std::to_string(static_cast<int>(asked)),
                 "expected a named value of netpoll_backend (automatic, epoll, io_uring)");
@@ -247,8 +244,7 @@ resolved_options resolve(const options& asked) {
   }
   resolved.shutdown_grace = asked.shutdown_grace;
   resolved.debug = debug_variable();
-  // Last: a value that is wrong is worth more to the reader than a backend that is missing.
-  resolved.netpoll = resolve_netpoll(asked.netpoll);
+  resolve_netpoll(resolved, asked.netpoll);
   return resolved;
 }
 

@@ -4,7 +4,7 @@
 //
 // Invariants of a `resolved_options` that `resolve` returned:
 //   1 <= maxprocs <= max_width, min_stack_size <= stack_size <= max_stack_size (not rounded to pages),
-//   max_threads >= 1, shutdown_grace >= 0, netpoll is a backend that this build has.
+//   max_threads >= 1, shutdown_grace >= 0. Whether the netpoll backend can be had is found out by run(), which starts it.
 // The environment is read in `resolve` and nowhere else, once, before the runtime starts its first thread: getenv may
 // not run beside setenv.
 #pragma once
@@ -25,6 +25,7 @@ struct debug_settings {
   int schedtrace_ms = 0;  ///< A line of scheduler state every so many milliseconds; 0: none.
   int scheddetail = 0;    ///< 1: with each such line, one for every P, M and G.
   int handoffs = 0;       ///< 1: each place that blocks or burns a thread is named once.
+  int netpoll = 0;        ///< 1: who serves sockets and files is said when they are first used, and why.
 };
 
 /// resolved_options is `options` with every default replaced by its value.
@@ -34,6 +35,7 @@ struct resolved_options {
   bool maxprocs_follows_machine = false;
   std::size_t stack_size = standard_stack_size;
   netpoll_backend netpoll = netpoll_backend::automatic;
+  const char* netpoll_source = "";  ///< who chose io_uring, if it was chosen: for the error
   int max_threads = 1;
   std::size_t max_fibers = 0;
   bool pin_main = false;
@@ -44,8 +46,7 @@ struct resolved_options {
 
 /// resolve settles `asked` with `WEFT_MAXPROCS`, `WEFT_STACK_SIZE`, `WEFT_NETPOLL`, `WEFT_DEBUG` and the machine.
 ///
-/// Throws `std::invalid_argument` for a value out of range and `std::system_error` for a backend that cannot be had.
-/// Any thread may call it, while none changes the environment.
+/// Throws `std::invalid_argument` for a value out of range. Any thread may call it, while none changes the environment.
 resolved_options resolve(const options& asked);
 
 /// check_width returns `width` if it is 1 to `max_width`, else throws `std::invalid_argument` that calls it `what`.

@@ -2,6 +2,7 @@
 // The public face of the inspection: sums over Ps, which each count for themselves.
 #include <weft/debug.hpp>
 
+#include "netpoll/backend.hpp"
 #include "runtime/fiber/stack.hpp"
 #include "runtime/inspect/dump.hpp"
 #include "runtime/inspect/handoff.hpp"
@@ -61,6 +62,8 @@ counters stats() noexcept {
   sum.stack_bytes_reserved = stacks.reserved;
   sum.stack_bytes_committed = stacks.committed;
   sum.guards = stacks.mode == guard_mode::install ? guard_kind::install : guard_kind::protect;
+  sum.files = serving_files();
+  sum.io_uring_refused = ring_refusals();
   sum.membarrier = !parkers_must_fence.load(std::memory_order_relaxed);
   return sum;
 }

@@ -19,6 +19,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "netpoll/backend.hpp"
 #include "runtime/config/cpu_width.hpp"
 #include "runtime/config/options.hpp"
 #include "runtime/fiber/context.hpp"
@@ -31,6 +32,7 @@
 #include "runtime/run/fork.hpp"
 #include "runtime/run/gate.hpp"
 #include "runtime/run/width.hpp"
+#include "runtime/sched/blocking.hpp"
 #include "runtime/sched/find_work.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/machine.hpp"
@@ -227,6 +229,7 @@ void run_main(const options& how, callable_ref f) {
   begin_inspection(settled);
   sched.coarse_now.store(steady_now(), std::memory_order_relaxed);
   set_width(settled.maxprocs);
+  begin_netpoll(settled);
   next_width_check = 0;
   follow_machine.store(settled.maxprocs_follows_machine, std::memory_order_relaxed);
 
@@ -268,15 +271,13 @@ void begin_blocking() {
   M* m = current_m();
   if (m == nullptr || m->cur == nullptr) return;
   rt::check_cancelled(m->cur);
-  if (m->in_blocking++ == 0) m->blocking_now.store(true, std::memory_order_relaxed);  // read by the monitor, a hint
-  if (sched.monitor_is_slow.load(std::memory_order_relaxed)) [[unlikely]]
-    ask_for_attention();
+  begin_blocking_on(m);
 }
 
 void end_blocking() noexcept {
   M* m = current_m();
   if (m == nullptr || m->cur == nullptr) return;
-  if (--m->in_blocking == 0) m->blocking_now.store(false, std::memory_order_relaxed);
+  end_blocking_on(m);
 }
 
 }  // namespace detail

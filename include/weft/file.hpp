@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files for fibers: reads and writes at an offset that park the fiber instead of its thread.
+//
+// ```cpp
+// auto log = weft::file::open("/var/log/syslog", O_RDONLY);
+// std::array<char, 4096> room;
+// const std::size_t n = log.read_at(0, room);
+// ```
+//
+// What is in the page cache is copied at once, without a park. Everything else goes to the kernel by io_uring, or to a
+// few threads where that is refused (`options::netpoll`); the fiber waits, and others run.
+//
+// Every call has two forms, as in <filesystem>: one throws std::system_error that names the file (and weft::cancelled,
+// if the scope is cancelled), one takes a std::error_code last (then a cancellation is std::errc::operation_canceled).
+// Cancellation is looked at on entry: an operation that has begun is waited for, since the kernel writes into the
+// caller's buffer. For the same reason there are no deadlines. From a plain thread, while a runtime runs, the calls
+// block that thread.
+//
+// A file may be used, and closed, by several fibers at once, and nothing is queued: who needs an order between a write
+// and a read of the same place makes it. Moving and destroying is for one that knows that the others have left.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <weft/detail/export.hpp>
+
+namespace weft::inline v0 {
+
+namespace rt {
+struct open_file;
+}
+
+/// file is an open file. Its destructor closes it.
+class WEFT_EXPORT file {
+ public:
+  /// No file: every operation on it fails with std::errc::bad_file_descriptor.
+  file() noexcept = default;
+  file(file&& other) noexcept : f_(std::exchange(other.f_, nullptr)) {}
+  file& operator=(file&& other) noexcept {
+    if (this != &other) {
+      reset();
+      f_ = std::exchange(other.f_, nullptr);
+    }
+    return *this;
+  }
+  ~file() { reset(); }
+
+  /// Opens `path` as open(2) does: `flags` are O_RDONLY, O_WRONLY or O_RDWR, with O_CREAT, O_TRUNC, O_DIRECT and so on;
+  /// `mode`, less the umask, is for a file that is created. Close-on-exec. May block its thread, announced as
+  /// weft::blocking does. For files that can be read at an offset: pipes and sockets are not. Throws std::logic_error
+  /// without a runtime.
+  [[nodiscard]] static file open(std::string_view path, int flags, mode_t mode = 0644);
+  [[nodiscard]] static file open(std::string_view path, int flags, std::error_code& error) {
+    return open(path, flags, 0644, error);
+  }
+  [[nodiscard]] static file open(std::string_view path, int flags, mode_t mode, std::error_code& error);
+
+  /// Reads `to.size()` bytes from `offset` (in bytes from the start). Returns how many: fewer only at the end of the
+  /// file, or with an error. With O_DIRECT offset, size and address must be multiples of the device's block.
+  std::size_t read_at(std::uint64_t offset, std::span<std::byte> to);
+  std::size_t read_at(std::uint64_t offset, std::span<std::byte> to, std::error_code& error);
+  std::size_t read_at(std::uint64_t offset, std::span<char> to) { return read_at(offset, std::as_writable_bytes(to)); }
+  std::size_t read_at(std::uint64_t offset, std::span<char> to, std::error_code& error) {
+    return read_at(offset, std::as_writable_bytes(to), error);
+  }
+
+  /// Writes all of `from` at `offset`; a file that is shorter grows. Returns how many bytes were written, which are
+  /// fewer only with an error, such as std::errc::no_space_on_device. With O_APPEND the kernel ignores the offset. The
+  /// data is in the page cache then, and on the device after `fsync`.
+  std::size_t write_at(std::uint64_t offset, std::span<const std::byte> from);
+  std::size_t write_at(std::uint64_t offset, std::span<const std::byte> from, std::error_code& error);
+  std::size_t write_at(std::uint64_t offset, std::span<const char> from) {
+    return write_at(offset, std::as_bytes(from));
+  }
+  std::size_t write_at(std::uint64_t offset, std::span<const char> from, std::error_code& error) {
+    return write_at(offset, std::as_bytes(from), error);
+  }
+
+  /// Waits until what was written, and the file's size and times, are on the device. An error of an earlier write that
+  /// the kernel met only later is reported here, once.
+  void fsync();
+  void fsync(std::error_code& error);
+
+  /// The size in bytes as it is now.
+  [[nodiscard]] std::uint64_t size() const;
+  [[nodiscard]] std::uint64_t size(std::error_code& error) const;
+
+  /// Fails what is begun later with std::errc::operation_canceled, waits for those inside, shielded from cancellation,
+  /// and closes the file. A second call does nothing. Errors of earlier writes are `fsync`'s to tell.
+  void close() noexcept;
+
+  /// The file descriptor, which stays the object's; -1 if there is none, or it is closed.
+  [[nodiscard]] int native_handle() const noexcept;
+
+  /// Whether there is a file: false after default construction and after having been moved from. True once closed, too.
+  explicit operator bool() const noexcept { return f_ != nullptr; }
+
+ private:
+  explicit file(rt::open_file* adopted) noexcept : f_(adopted) {}
+  void reset() noexcept {
+    if (f_ != nullptr) release();
+  }
+  void release() noexcept;
+
+  rt::open_file* f_ = nullptr;
+};
+
+}  // namespace weft::inline v0

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files: what can be done at once is done by the caller, the rest by the engine.
+//
+//   read, buffered        preadv2(RWF_NOWAIT) until it is full, at the end, or says EAGAIN; then the rest to the engine
+//   read, no RWF_NOWAIT   remembered; here, announced as blocking, where data lives in memory (tmpfs, /proc), else engine
+//   write, buffered       pwritev2(RWF_NOWAIT), where the file system has it; EAGAIN: the rest to the engine
+//   write, no RWF_NOWAIT  remembered; here, announced as blocking (ext4: a fifth of what a worker of the kernel costs)
+//   O_DIRECT, O_SYNC      engine
+//   fsync                 engine
+//   open, size, close     here, announced as blocking
+//
+// A short count says nothing: the page after it may not be in the cache, or the file may end there. So the call is made
+// once more, and that says EAGAIN or 0.
+//
+// Locked instructions of a cached read: 2, to keep the file open around it.
+#include <weft/file.hpp>
+
+#include <atomic>
+#include <cerrno>
+#include <limits>
+#include <new>
+#include <string>
+
+#include "netpoll/backend.hpp"
+#include "netpoll/failure.hpp"
+#include "netpoll/file_calls.hpp"
+#include "netpoll/file_engine.hpp"
+#include "netpoll/open.hpp"
+#include "netpoll/table.hpp"
+#include "runtime/fiber/overflow.hpp"
+#include "runtime/sched/blocking.hpp"
+
+namespace weft::inline v0 {
+
+namespace rt {
+
+enum class file_way : std::uint8_t { at_once_first, here, engine };
+
+struct open_file {
+  std::string path;
+  int fd = -1;
+  bool direct = false;
+  basic_descriptor<net_env> gate;  ///< for its count of those inside, and its close; nobody waits for readiness
+  // Relaxed: what is found out twice is the same.
+  std::atomic<file_way> reads{file_way::at_once_first};
+  std::atomic<file_way> writes{file_way::at_once_first};
+  std::atomic<std::uint16_t> in_a_row{0};  ///< operations without a park; relaxed, and some may not count
+};
+
+}  // namespace rt
+
+using namespace rt;
+
+namespace {
+
+constexpr std::uint16_t most_in_a_row = 128;  // before others get a turn
+constexpr auto last_offset = static_cast<std::uint64_t>(std::numeric_limits<off_t>::max());
+
+failure at_entry() noexcept {
+  refuse_after_fork("use of a file");
+  return net_env::cancel_pending(current_g()) ? failure_of(wait_outcome::cancelled) : failure{};
+}
+
+/// Keeps the file open for one operation.
+class inside_file {
+ public:
+  inside_file(open_file* f, failure& why) noexcept {
+    if (f == nullptr)
+      why = {EBADF};
+    else if (why = at_entry(); !why && !f->gate.hold())
+      why = failure_of(wait_outcome::closed);
+    if (!why) f_ = f;
+  }
+  ~inside_file() {
+    if (f_ == nullptr) return;
+    const auto in_a_row = static_cast<std::uint16_t>(f_->in_a_row.load(std::memory_order_relaxed) + 1);
+    const bool enough = in_a_row >= most_in_a_row;
+    f_->in_a_row.store(enough ? std::uint16_t{0} : in_a_row, std::memory_order_relaxed);
+    f_->gate.drop();
+    if (enough && current_fiber() != nullptr) yield_now();
+  }
+  inside_file(const inside_file&) = delete;
+  inside_file& operator=(const inside_file&) = delete;
+
+ private:
+  open_file* f_ = nullptr;
+};
+
+bool cannot_tell(ssize_t result) noexcept {
+  // ENOSYS, EPERM: a seccomp filter that does not know the call.
+  return result == -EOPNOTSUPP || result == -ENOSYS || result == -EPERM;
+}
+
+/// Moves bytes the way that the file's `way` says, and finds out what way that is. Returns how many.
+std::size_t transfer(open_file& f, file_op& op, std::atomic<file_way>& way, failure& why) noexcept {
+  const bool reads = op.action == file_action::read;
+  void* const begin = op.at;
+  const std::size_t size = op.left;
+  op.direct = f.direct;
+  bool done = op.left == 0;
+  while (!done && way.load(std::memory_order_relaxed) == file_way::at_once_first) {
+    const ssize_t n = reads ? read_file_now(op.fd, op.at, op.left, op.offset, true)
+                            : write_file_now(op.fd, op.at, op.left, op.offset, true);
+    if (n == -EAGAIN) break;
+    if (cannot_tell(n)) {
+      const bool here = !reads || lives_in_memory_now(op.fd);
+      way.store(here ? file_way::here : file_way::engine, std::memory_order_relaxed);
+    } else {
+      done = op.advance(n);
+    }
+  }
+  if (!done) {
+    if (way.load(std::memory_order_relaxed) == file_way::here) {
+      perform_here(op);
+    } else {
+      f.in_a_row.store(0, std::memory_order_relaxed);
+      perform(engine_for_files(), op);
+    }
+  }
+  why.error = op.error;
+  if (op.error == EFAULT) [[unlikely]]
+    fault_on_guard(begin, size);
+  return op.done;
+}
+
+std::size_t read_from(open_file* f, std::uint64_t offset, std::span<std::byte> to, failure& why) noexcept {
+  const inside_file inside(f, why);
+  if (!why && offset > last_offset) why = {EINVAL};
+  if (why) return 0;
+  file_op op(file_action::read, f->fd, to.data(), to.size(), offset);
+  return transfer(*f, op, f->reads, why);
+}
+
+std::size_t write_to(open_file* f, std::uint64_t offset, std::span<const std::byte> from, failure& why) noexcept {
+  const inside_file inside(f, why);
+  if (!why && offset > last_offset) why = {EINVAL};
+  if (why) return 0;
+  file_op op(file_action::write, f->fd, const_cast<std::byte*>(from.data()), from.size(), offset);
+  return transfer(*f, op, f->writes, why);
+}
+
+void sync(open_file* f, failure& why) noexcept {
+  const inside_file inside(f, why);
+  if (why) return;
+  file_op op(file_action::sync, f->fd, nullptr, 0, 0);
+  perform(engine_for_files(), op);
+  why.error = op.error;
+}
+
+std::uint64_t size_of(open_file* f, failure& why) noexcept {
+  const inside_file inside(f, why);
+  std::uint64_t size = 0;
+  if (why) return size;
+  const blocking_section announced;
+  why.error = -file_size_now(f->fd, size);
+  return size;
+}
+
+open_file* open_path(std::string_view path, int flags, mode_t mode, failure& why) {
+  why = at_entry();
+  if (why) return nullptr;
+  if (path.find('\0') != std::string_view::npos) {
+    why = {EINVAL};
+    return nullptr;
+  }
+  auto* const f = new open_file;
+  try {
+    f->path = path;
+  } catch (const std::bad_alloc&) {
+    delete f;
+    throw;
+  }
+  {
+    const blocking_section announced;
+    while ((f->fd = open_file_now(f->path.c_str(), flags, mode)) == -EINTR) {
+    }
+    // On a file it would only turn waits of the engine into errors.
+    if (f->fd >= 0 && (flags & O_NONBLOCK) != 0) clear_nonblocking_now(f->fd);
+  }
+  if (f->fd < 0) {
+    why.error = -f->fd;
+    delete f;
+    return nullptr;
+  }
+  f->gate.open(f->fd, false);
+  f->direct = (flags & O_DIRECT) != 0;
+  if (f->direct) f->reads.store(file_way::engine, std::memory_order_relaxed);
+  if (f->direct || (flags & O_DSYNC) != 0) f->writes.store(file_way::engine, std::memory_order_relaxed);  // O_SYNC, too
+  return f;
+}
+
+void close_file(open_file& f) noexcept {
+  if (!f.gate.close()) return;
+  const blocking_section announced;
+  close_file_now(f.fd);
+}
+
+[[noreturn]] [[gnu::cold]] void fail(const failure& why, const char* verb, std::string_view path) {
+  if (why.cancelled) throw_cancelled();
+  throw std::system_error(to_code(why), std::string("weft::file: ") + verb + " \"" + std::string(path) + '"');
+}
+
+[[noreturn]] [[gnu::cold]] void fail(const failure& why, const char* verb, const open_file* f) {
+  fail(why, verb, f != nullptr ? std::string_view(f->path) : std::string_view("(no file)"));
+}
+
+}  // namespace
+
+file file::open(std::string_view path, int flags, mode_t mode) {
+  need_runtime("opening a file");
+  failure why;
+  open_file* const f = open_path(path, flags, mode, why);
+  if (why) fail(why, "open", path);
+  return file(f);
+}
+
+file file::open(std::string_view path, int flags, mode_t mode, std::error_code& error) {
+  need_runtime("opening a file");
+  failure why;
+  open_file* const f = open_path(path, flags, mode, why);
+  error = to_code(why);
+  return file(f);
+}
+
+std::size_t file::read_at(std::uint64_t offset, std::span<std::byte> to) {
+  failure why;
+  const std::size_t n = read_from(f_, offset, to, why);
+  if (why) [[unlikely]]
+    fail(why, "read from", f_);
+  return n;
+}
+
+std::size_t file::read_at(std::uint64_t offset, std::span<std::byte> to, std::error_code& error) {
+  failure why;
+  const std::size_t n = read_from(f_, offset, to, why);
+  error = to_code(why);
+  return n;
+}
+
+std::size_t file::write_at(std::uint64_t offset, std::span<const std::byte> from) {
+  failure why;
+  const std::size_t n = write_to(f_, offset, from, why);
+  if (why) [[unlikely]]
+    fail(why, "write to", f_);
+  return n;
+}
+
+std::size_t file::write_at(std::uint64_t offset, std::span<const std::byte> from, std::error_code& error) {
+  failure why;
+  const std::size_t n = write_to(f_, offset, from, why);
+  error = to_code(why);
+  return n;
+}
+
+void file::fsync() {
+  failure why;
+  sync(f_, why);
+  if (why) [[unlikely]]
+    fail(why, "fsync of", f_);
+}
+
+void file::fsync(std::error_code& error) {
+  failure why;
+  sync(f_, why);
+  error = to_code(why);
+}
+
+std::uint64_t file::size() const {
+  failure why;
+  const std::uint64_t n = size_of(f_, why);
+  if (why) [[unlikely]]
+    fail(why, "size of", f_);
+  return n;
+}
+
+std::uint64_t file::size(std::error_code& error) const {
+  failure why;
+  const std::uint64_t n = size_of(f_, why);
+  error = to_code(why);
+  return n;
+}
+
+void file::close() noexcept {
+  if (f_ != nullptr) close_file(*f_);
+}
+
+void file::release() noexcept {
+  close_file(*f_);
+  delete f_;
+  f_ = nullptr;
+}
+
+int file::native_handle() const noexcept {
+  if (f_ == nullptr || !f_->gate.hold()) return -1;
+  const int fd = f_->fd;
+  f_->gate.drop();
+  return fd;
+}
+
+}  // namespace weft::inline v0

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "netpoll/file_engine.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "netpoll/file_calls.hpp"
+#include "runtime/sched/blocking.hpp"
+
+namespace weft::inline v0::rt {
+
+namespace {
+
+constexpr std::size_t smallest_sector = 512;
+
+/// The lock of nobody's queue: what is "unlocked" when the fiber is off its stack is the operation.
+struct submission {
+  file_engine* to;
+  file_op* op;
+  void lock() noexcept {}
+  void unlock(int /*grown_by*/) noexcept { to->submit(*op); }
+};
+
+}  // namespace
+
+bool file_op::advance(ssize_t result) noexcept {
+  if (result == -EINTR) return false;
+  if (result == -EAGAIN) {
+    blocks = true;
+    return false;
+  }
+  if (result < 0) {
+    // After the last sector of a file whose size is no multiple of what O_DIRECT insists on.
+    const bool past_the_end = result == -EINVAL && direct && action == file_action::read && done != 0;
+    if (!past_the_end) error = static_cast<int>(-result);
+    return true;
+  }
+  if (action == file_action::sync) return true;
+  if (result == 0) {
+    if (action == file_action::write) error = EIO;  // no file of ours takes nothing and says so politely
+    return true;
+  }
+  const auto n = std::min(static_cast<std::size_t>(result), left);
+  at += n;
+  offset += n;
+  done += n;
+  left -= n;
+  const bool last_sector = direct && action == file_action::read && n % smallest_sector != 0;
+  return left == 0 || last_sector;
+}
+
+void complete(file_op& op, g_list& ready) noexcept {
+  waiter<env>* const w = wait_queue<env>(op.waiters).pop_claimed();  // sole: it always is
+  w->result = wait_result::ok;
+  ready.push_back(w->g);
+}
+
+void perform_here(file_op& op) noexcept {
+  const blocking_section announced;
+  for (ssize_t result = 0;;) {
+    switch (op.action) {
+      case file_action::read:
+        result = read_file_now(op.fd, op.at, op.left, op.offset, false);
+        break;
+      case file_action::write:
+        result = write_file_now(op.fd, op.at, op.left, op.offset, false);
+        break;
+      case file_action::sync:
+        result = sync_file_now(op.fd);
+        break;
+    }
+    if (op.advance(result)) return;
+  }
+}
+
+void perform(file_engine& engine, file_op& op) noexcept {
+  if (!engine.prepare()) {
+    perform_here(op);
+    return;
+  }
+  waiter<env> w;
+  wait_in_queue<env>(submission{&engine, &op}, op.waiters, w, {wait_reason::io_wait, false, never});
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operations on files that may block: what they are, who performs them, and how a fiber waits for one.
+//
+// Problem: for a file there is no readiness to wait for, only the end of an operation; and from its start to its end the
+// kernel, or a thread, writes into the caller's buffer.
+//
+// Invariants
+//  1. An operation lies on the frame of whoever waits for it, and belongs to the engine from `submit` until `complete`.
+//     So the wait can be ended by nothing else: it is neither cancellable nor timed, as nothing in the kernel could be
+//     taken back in time. Cancellation is looked at on entry; a close waits for those inside.
+//  2. `submit` runs in the commit hook of the park, when the fiber is off its stack: whoever completes the operation
+//     never waits for that. It neither blocks nor allocates; what does happens in `prepare`, before the park.
+//  3. The engine touches an operation for the last time in `complete`, before the fiber is made ready.
+//  4. An engine accepts whatever is submitted; what it cannot begin at once it keeps in line.
+//
+// Locked instructions of a wait: the engine's own, and the wake; the claim needs none (waiter.hpp: `sole`).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "netpoll/requests.hpp"
+#include "runtime/wait/env.hpp"
+#include "runtime/wait/wait.hpp"
+
+namespace weft::inline v0::rt {
+
+enum class file_action : std::uint8_t { read, write, sync };
+
+struct file_op : request {
+  file_op(file_action what, int of, void* from_or_to, std::size_t size, std::uint64_t where) noexcept
+      : request{nullptr, request_kind::file},
+        action(what),
+        fd(of),
+        at(static_cast<std::byte*>(from_or_to)),
+        left(size),
+        offset(where) {}
+
+  file_action action;
+  bool direct = false;  ///< O_DIRECT: no page cache between
+  bool blocks = false;  ///< the engine was told to try again: next time where it may block
+  int fd;
+  std::byte* at;
+  std::size_t left;
+  std::uint64_t offset;
+  std::size_t done = 0;
+  int error = 0;
+  detail::wait_list waiters;  ///< the one who waits
+
+  /// What a system call said, or a completion: bytes, or minus the errno. False: there is more to do.
+  bool advance(ssize_t result) noexcept;
+};
+
+class file_engine {
+ public:
+  file_engine(const file_engine&) = delete;
+  file_engine& operator=(const file_engine&) = delete;
+
+  /// Before the park. False: nobody can be had who would perform it; the caller does so himself, and submits nothing.
+  [[nodiscard]] virtual bool prepare() noexcept = 0;
+  virtual void submit(file_op& op) noexcept = 0;
+
+ protected:
+  file_engine() = default;
+  ~file_engine() = default;
+};
+
+/// Has it done, and waits for that. By the calling thread, announced as blocking, if the engine has nobody.
+void perform(file_engine& engine, file_op& op) noexcept;
+/// By the calling thread.
+void perform_here(file_op& op) noexcept;
+/// The engine: `op` is done. Appends whoever waited, who is to be woken.
+void complete(file_op& op, g_list& ready) noexcept;
+
+}  // namespace weft::inline v0::rt

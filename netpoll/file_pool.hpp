@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The file engine where there is no io_uring: threads that block in the caller's place.
+//
+// Threads are made when there are more operations than threads, up to a limit, and end when they have had nothing to do
+// for a while; what the limit leaves over waits in line.
+//
+// Invariant: a thread ends only while `wanted_`, the operations between `prepare` and their end, is zero. So what is
+// submitted after a successful `prepare` finds a thread.
+// Lock order: lock_ is a leaf; no system call under it. The futex word changes under it, so a submit between a thread's
+// look at the line and its sleep is seen by the futex.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "netpoll/file_engine.hpp"
+
+namespace weft::inline v0::rt {
+
+class file_pool final : public file_engine {
+ public:
+  static constexpr int most_threads = 16;
+  static constexpr nanoseconds_t idle_thread_timeout = 10'000'000'000;
+
+  constexpr explicit file_pool(int limit = most_threads, nanoseconds_t patience = idle_thread_timeout) noexcept
+      : limit_(limit), patience_(patience) {}
+
+  [[nodiscard]] bool prepare() noexcept override;
+  void submit(file_op& op) noexcept override;
+
+  /// How many there are now.
+  int threads() noexcept;
+  /// In the child of a fork, where it has no threads.
+  void forget() noexcept;
+
+ private:
+  static void* thread_main(void* self) noexcept;
+  void serve() noexcept;
+  file_op* next_or_end() noexcept;
+
+  const int limit_;
+  const nanoseconds_t patience_;
+  detail::spin_lock lock_;
+  request* first_ WEFT_GUARDED_BY(lock_) = nullptr;
+  request* last_ WEFT_GUARDED_BY(lock_) = nullptr;
+  int wanted_ WEFT_GUARDED_BY(lock_) = 0;
+  int threads_ WEFT_GUARDED_BY(lock_) = 0;
+  int idle_ WEFT_GUARDED_BY(lock_) = 0;
+  std::atomic<std::uint32_t> submitted_{0};  // futex of idle threads; written under the lock, which orders it
+};
+
+}  // namespace weft::inline v0::rt

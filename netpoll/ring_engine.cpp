@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "netpoll/ring_engine.hpp"
+
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "runtime/inspect/fatal.hpp"
+#include "runtime/sched/futex.hpp"
+#include "runtime/sched/signal_mask.hpp"
+
+namespace weft::inline v0::rt {
+
+namespace {
+
+/// Larger copies from the page cache are left to the kernel's workers: made by the ring's thread they would come one
+/// after the other, and nothing else would be served meanwhile.
+constexpr std::size_t most_copied_by_the_thread = std::size_t{64} << 10;
+constexpr std::size_t most_per_entry = std::size_t{1} << 30;
+
+constexpr std::uint64_t whose = 7;  // the low bits of user_data
+constexpr std::uint64_t of_a_file_op = 0;
+constexpr std::uint64_t of_the_wake = 1;
+
+std::uint64_t tag_of(const file_op& op) noexcept { return reinterpret_cast<std::uintptr_t>(&op) | of_a_file_op; }
+static_assert(alignof(file_op) > whose);
+
+void prepare(io_uring_sqe* sqe, const file_op& op) noexcept {
+  const auto size = static_cast<unsigned>(std::min(op.left, most_per_entry));
+  switch (op.action) {
+    case file_action::read:
+      io_uring_prep_read(sqe, op.fd, op.at, size, op.offset);
+      break;
+    case file_action::write:
+      io_uring_prep_write(sqe, op.fd, op.at, size, op.offset);
+      break;
+    case file_action::sync:
+      io_uring_prep_fsync(sqe, op.fd, 0);
+      break;
+  }
+  io_uring_sqe_set_data64(sqe, tag_of(op));
+  const bool long_copy = op.action != file_action::sync && !op.direct && op.left > most_copied_by_the_thread;
+  if (op.blocks || long_copy) sqe->flags |= IOSQE_ASYNC;
+}
+
+}  // namespace
+
+bool ring_engine::start(const ring_calls& calls, const ring_limits& limits, ring_refusal& refusal) noexcept {
+  calls_ = &calls;
+  limits_ = limits;
+  refusal_ = &refusal;
+  state_.store(static_cast<std::uint32_t>(state::starting), std::memory_order_relaxed);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_t thread;
+  const int error = pthread_create(&thread, &attributes, thread_main, this);
+  pthread_attr_destroy(&attributes);
+  if (error != 0) {
+    refusal.error = error;
+    std::snprintf(refusal.why, sizeof refusal.why, "no thread can be started for it: error %d; raise ulimit -u", error);
+    return false;
+  }
+  std::uint32_t now = 0;
+  while ((now = state_.load(std::memory_order_acquire)) == static_cast<std::uint32_t>(state::starting))
+    futex_wait(state_, now);
+  return now == static_cast<std::uint32_t>(state::works);
+}
+
+void ring_engine::stop() noexcept {
+  request last{nullptr, request_kind::stop};
+  push(last);
+  std::uint32_t now = 0;
+  while ((now = state_.load(std::memory_order_acquire)) != static_cast<std::uint32_t>(state::none))
+    futex_wait(state_, now);
+}
+
+void ring_engine::forget() noexcept {
+  if (state_.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(state::works)) return;
+  ::close(ring_.ring_fd);  // its memory is not here (MADV_DONTFORK)
+  ::close(wake_);
+}
+
+void ring_engine::push(request& r) noexcept {
+  if (!inbox_.push(&r)) return;
+  const std::uint64_t one = 1;
+  while (write(wake_, &one, sizeof one) < 0 && errno == EINTR) {
+  }
+}
+
+void* ring_engine::thread_main(void* self) noexcept {
+  block_foreign_signals();
+  pthread_setname_np(pthread_self(), "weft-ring");
+  auto& engine = *static_cast<ring_engine*>(self);
+  const bool works = engine.open();
+  if (works)
+    engine.state_.store(static_cast<std::uint32_t>(state::works), std::memory_order_release);
+  else
+    engine.state_.store(static_cast<std::uint32_t>(state::refused), std::memory_order_release);
+  futex_wake(engine.state_);
+  if (!works) return nullptr;
+  engine.serve();
+  engine.close();
+  engine.state_.store(static_cast<std::uint32_t>(state::none), std::memory_order_release);
+  futex_wake(engine.state_);
+  return nullptr;
+}
+
+bool ring_engine::open() noexcept {
+  if (!open_ring(ring_, *calls_, limits_, shape_, *refusal_)) return false;
+  wake_ = eventfd(0, EFD_CLOEXEC);  // blocking: a READ on a non-blocking one would fail at once
+  if (wake_ >= 0) return true;
+  refusal_->error = errno;
+  std::snprintf(refusal_->why, sizeof refusal_->why, "eventfd: error %d; raise ulimit -n", refusal_->error);
+  io_uring_queue_exit(&ring_);
+  return false;
+}
+
+void ring_engine::close() noexcept {
+  io_uring_queue_exit(&ring_);
+  ::close(wake_);
+  wake_ = -1;
+  wake_armed_ = stopping_ = false;
+}
+
+void ring_engine::serve() noexcept {
+  while (!stopping_ || in_flight_ != 0 || first_ != nullptr) {
+    take();
+    prepare_submissions();
+    const bool nothing_to_prepare = first_ == nullptr || in_flight_ >= limits_.credit;
+    const bool sleep = wake_armed_ && nothing_to_prepare && !(stopping_ && in_flight_ == 0) && inbox_.fall_asleep();
+    enter(sleep ? 1 : 0);
+    reap();
+  }
+}
+
+void ring_engine::take() noexcept {
+  for (request* r = inbox_.take(); r != nullptr;) {
+    request* const next = r->next;
+    if (r->kind == request_kind::stop)
+      stopping_ = true;
+    else
+      put_off(*r);
+    r = next;
+  }
+}
+
+void ring_engine::put_off(request& r) noexcept {
+  r.next = nullptr;
+  if (first_ == nullptr)
+    first_ = &r;
+  else
+    last_->next = &r;
+  last_ = &r;
+}
+
+// As many as there is room for: the rest is prepared in the next turn, when these are submitted.
+void ring_engine::prepare_submissions() noexcept {
+  if (!wake_armed_ && !prepare_wake()) return;
+  while (first_ != nullptr && in_flight_ < limits_.credit) {
+    io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
+    if (sqe == nullptr) return;
+    auto& op = static_cast<file_op&>(*first_);
+    first_ = first_->next;
+    rt::prepare(sqe, op);
+    ++in_flight_;
+  }
+  if (in_flight_ > most_in_flight_.load(std::memory_order_relaxed))
+    most_in_flight_.store(in_flight_, std::memory_order_relaxed);
+}
+
+bool ring_engine::prepare_wake() noexcept {
+  io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
+  if (sqe == nullptr) return false;
+  io_uring_prep_read(sqe, wake_, &wakes_, sizeof wakes_, 0);
+  io_uring_sqe_set_data64(sqe, of_the_wake);
+  wake_armed_ = true;
+  return true;
+}
+
+void ring_engine::enter(unsigned wait_for) noexcept {
+  const int result = calls_->enter(&ring_, wait_for);
+  if (result >= 0 || result == -EINTR) return;
+  if (result == -EAGAIN || result == -EBUSY) {
+    // No memory for requests, or too many completions: reap, and try again; what was not submitted still stands in the
+    // queue. With nothing to reap, memory is to come from somebody else.
+    if (io_uring_cq_ready(&ring_) == 0) {
+      const timespec moment{0, 100'000};
+      nanosleep(&moment, nullptr);
+    }
+    return;
+  }
+  fatal(
+      "weft: io_uring_enter failed on the runtime's own ring: did the program close it, or install a seccomp filter "
+      "after weft::run began? Start with WEFT_NETPOLL=epoll");
+}
+
+void ring_engine::reap() noexcept {
+  unsigned head = 0;
+  unsigned count = 0;
+  io_uring_cqe* cqe = nullptr;
+  io_uring_for_each_cqe(&ring_, head, cqe) {
+    ++count;
+    completed(cqe->user_data, cqe->res, cqe->flags);
+  }
+  io_uring_cq_advance(&ring_, count);
+  g_list ready;
+  std::swap(ready, ready_);
+  wake_all(ready);
+}
+
+void ring_engine::completed(std::uint64_t user_data, int result, unsigned /*flags*/) noexcept {
+  switch (user_data & whose) {
+    case of_a_file_op:
+      file_completed(*reinterpret_cast<file_op*>(user_data), result);
+      return;
+    case of_the_wake:
+      wake_armed_ = false;  // whatever it said: a new one is prepared before the next sleep
+      return;
+    default:
+      return;
+  }
+}
+
+void ring_engine::file_completed(file_op& op, int result) noexcept {
+  --in_flight_;
+  if (op.advance(result))
+    complete(op, ready_);
+  else
+    put_off(op);
+}
+
+}  // namespace weft::inline v0::rt

@@ -18,13 +18,13 @@ using namespace rt;
 namespace {
 
 ssize_t read_from(const descriptor& d, void* to, std::size_t n) noexcept {
-  return d.kind == file_kind::other ? read_now(d.fd(), to, n) : recv_now(d.fd(), to, n);
+  return d.kind >= file_kind::pipe ? read_now(d.fd(), to, n) : recv_now(d.fd(), to, n);
 }
 ssize_t write_to(const descriptor& d, const void* from, std::size_t n) noexcept {
-  return d.kind == file_kind::other ? write_now(d.fd(), from, n) : send_now(d.fd(), from, n);
+  return d.kind >= file_kind::pipe ? write_now(d.fd(), from, n) : send_now(d.fd(), from, n);
 }
 ssize_t write_to(const descriptor& d, const iovec* from, std::size_t count) noexcept {
-  return d.kind == file_kind::other ? writev_now(d.fd(), from, count) : sendv_now(d.fd(), from, count);
+  return d.kind >= file_kind::pipe ? writev_now(d.fd(), from, count) : sendv_now(d.fd(), from, count);
 }
 
 std::size_t receive(descriptor* d, std::span<std::byte> to, bool all, failure& why) noexcept {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -118,10 +119,13 @@ ssize_t without_sigpipe(F call) noexcept {
   return fcntl(fd, F_SETFL, wanted) == 0 ? 1 : -errno;
 }
 
-[[gnu::noinline]] int socket_option_now(int fd, int level, int name) noexcept {
-  int value = 0;
-  socklen_t length = sizeof value;
-  return ::getsockopt(fd, level, name, &value, &length) == 0 ? value : -errno;
+[[gnu::noinline]] int format_now(int fd) noexcept {
+  struct stat what;
+  return fstat(fd, &what) == 0 ? static_cast<int>(what.st_mode & S_IFMT) : -errno;
+}
+
+[[gnu::noinline]] ssize_t splice_now(int from, int to, std::size_t n) noexcept {
+  return without_sigpipe([=] { return ::splice(from, nullptr, to, nullptr, n, SPLICE_F_NONBLOCK); });
 }
 
 [[gnu::noinline]] int accept_now(int fd, sockaddr_storage& peer) noexcept {

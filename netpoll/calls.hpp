@@ -28,10 +28,12 @@ ssize_t write_now(int fd, const void* from, std::size_t n) noexcept;
 ssize_t writev_now(int fd, const iovec* from, std::size_t count) noexcept;
 ssize_t send_to_now(int fd, const void* from, std::size_t n, const sockaddr* to, socklen_t length) noexcept;
 ssize_t recv_from_now(int fd, void* to, std::size_t n, sockaddr_storage& from) noexcept;
-int poll_now(int fd, short events) noexcept;                  // 0: some of them have come; -EAGAIN: none
-int set_blocking_now(int fd, bool on) noexcept;               // 1: it was not so before
-int socket_option_now(int fd, int level, int name) noexcept;  // its value, which is not negative
-int accept_now(int fd, sockaddr_storage& peer) noexcept;      // non-blocking, close-on-exec; so are the next
+int poll_now(int fd, short events) noexcept;     // 0: some of them have come; -EAGAIN: none
+int set_blocking_now(int fd, bool on) noexcept;  // 1: it was not so before
+int format_now(int fd) noexcept;                 // S_IFSOCK, S_IFIFO, ...
+/// From a socket to a pipe or the other way round, without a copy in between. As write_now: never a signal.
+ssize_t splice_now(int from, int to, std::size_t n) noexcept;
+int accept_now(int fd, sockaddr_storage& peer) noexcept;  // non-blocking, close-on-exec; so are the next
 int socket_now(int family, int type) noexcept;
 int connect_now(int fd, const sockaddr* to, socklen_t length) noexcept;
 int bind_now(int fd, const sockaddr* to, socklen_t length) noexcept;

@@ -3,7 +3,7 @@
 #include <weft/net/fd.hpp>
 
 #include <poll.h>
-#include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <string>
 
@@ -26,6 +26,17 @@ void await(descriptor* d, direction which, failure& why) noexcept {
   }
 }
 
+file_kind kind_now(int number) noexcept {
+  switch (format_now(number)) {
+    case S_IFSOCK:
+      return file_kind::socket;
+    case S_IFIFO:
+      return file_kind::pipe;
+    default:
+      return file_kind::other;
+  }
+}
+
 descriptor* adopt(int number, int& error) {
   need_runtime("fd");
   const int was_blocking = number < 0 ? -EBADF : set_blocking_now(number, false);
@@ -39,7 +50,7 @@ descriptor* adopt(int number, int& error) {
     return nullptr;
   }
   d->blocks_elsewhere = was_blocking != 0;
-  if (socket_option_now(number, SOL_SOCKET, SO_TYPE) >= 0) d->kind = file_kind::socket;
+  d->kind = kind_now(number);
   return d;
 }
 

@@ -32,7 +32,8 @@ enum class file_kind : std::uint8_t {
   tcp,
   unix_domain,
   socket,  ///< of any other kind
-  other,   ///< read(2) and write(2)
+  pipe,    ///< this and the next: read(2) and write(2)
+  other,
 };
 
 struct alignas(64) descriptor : basic_descriptor<net_env> {

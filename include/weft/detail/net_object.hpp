@@ -60,6 +60,7 @@ class WEFT_EXPORT net_object {
   rt::descriptor* d_ = nullptr;
 
  private:
+  friend struct rt::net_access;
   void reset() noexcept {
     if (d_ != nullptr) give_back();
   }

@@ -65,9 +65,6 @@ class WEFT_EXPORT byte_stream : public detail::net_object {
 
   /// One system call's worth of several pieces.
   std::size_t write_some_of(std::span<const std::span<const std::byte>> from, std::error_code& error);
-
- private:
-  friend struct rt::net_access;
 };
 
 }  // namespace weft::inline v0::net

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// io::copy between a stream socket and a pipe by splice(2): the kernel hands pages on instead of copying them twice.
+//
+// Only where one of the two is a pipe already. Between two sockets it takes a pipe of one's own in between, and gains
+// nothing that a larger buffer would not. Loopback, 2 CPUs, best of 7; CPU seconds a GiB of the copier, and of writer,
+// copier and reader together:
+//     socket to socket   buffer of 32 KiB 0.27, 0.58; of 64 KiB 0.21, 0.53; splice, pipe of 64 KiB 0.31, 0.62; of 1 MiB
+//                        0.15, 0.52 (an unprivileged user may have 64 such pipes)
+//     socket to pipe     buffer of 32 KiB 0.30, 0.68; splice 0.15, 0.39
+//     pipe to socket     buffer of 32 KiB 0.23, 0.53; splice 0.16, 0.47
+//
+// The reading side is held throughout, the writing side only while something is moved: who waits for more to read keeps
+// nobody from writing.
+#include <weft/io.hpp>
+#include <weft/net/byte_stream.hpp>
+
+#include <poll.h>
+
+#include "netpoll/access.hpp"
+#include "netpoll/calls.hpp"
+#include "netpoll/side.hpp"
+
+namespace weft::inline v0 {
+
+using namespace rt;
+
+namespace {
+
+constexpr std::size_t at_a_time = std::size_t{64} << 10;  // what a pipe holds
+
+bool is_stream_socket(file_kind kind) noexcept { return kind == file_kind::tcp || kind == file_kind::unix_domain; }
+
+enum class moved { some, all, source_is_empty, nothing_possible, failed };
+
+/// EAGAIN does not tell which of the two it is.
+moved move_some(held_side& in, descriptor& to, std::uint64_t& total, failure& why) noexcept {
+  held_side out(&to, direction::write, why);
+  while (out) {
+    const ssize_t n = splice_now(in.fd(), out.fd(), at_a_time);
+    if (n == 0) return moved::all;
+    if (n > 0) {
+      total += static_cast<std::uint64_t>(n);
+      return moved::some;
+    }
+    if (n == -EINVAL && total == 0) return moved::nothing_possible;
+    if (n == -EAGAIN) {
+      if (poll_now(in.fd(), POLLIN) == -EAGAIN) return moved::source_is_empty;
+      if (poll_now(out.fd(), POLLOUT) != -EAGAIN) continue;  // it has changed just now
+    }
+    if (!out.again(n, why)) break;
+  }
+  return moved::failed;
+}
+
+}  // namespace
+
+bool detail::splice_all(net::byte_stream& from, net::byte_stream& to, std::uint64_t& total, std::error_code* error) {
+  descriptor* const source = net_access::of(from);
+  descriptor* const sink = net_access::of(to);
+  if (source == nullptr || sink == nullptr) return false;
+  const bool into = is_stream_socket(source->kind) && sink->kind == file_kind::pipe;
+  const bool out_of = source->kind == file_kind::pipe && is_stream_socket(sink->kind);
+  if (!into && !out_of) return false;
+  failure why;
+  {
+    held_side in(source, direction::read, why);
+    while (in && !why) {
+      const moved how = move_some(in, *sink, total, why);
+      if (how == moved::nothing_possible) return false;
+      if (how == moved::all || (how == moved::source_is_empty && !in.again(-EAGAIN, why))) break;
+    }
+  }
+  if (error != nullptr)
+    *error = to_code(why);
+  else if (why)
+    raise(why, "copy between a socket and a pipe");
+  return true;
+}
+
+}  // namespace weft::inline v0

@@ -6,8 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <dirent.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <set>
@@ -20,6 +18,7 @@
 
 #include "netpoll/connect.hpp"
 #include "tests/netpoll/loopback.hpp"
+#include "tests/netpoll/silent_address.hpp"
 
 namespace {
 
@@ -30,35 +29,6 @@ using weft::rt::connect_first;
 using weft::rt::connected;
 
 constexpr weft::rt::nanoseconds_t an_hour = 3'600'000'000'000;
-
-/// An address that answers nothing: a listener whose queue is full drops who asks for a connection.
-class silent_address {
- public:
-  silent_address() {
-    listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof at;
-    if (bind(listener_, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0 || listen(listener_, 0) != 0 ||
-        getsockname(listener_, reinterpret_cast<sockaddr*>(&at), &length) != 0)
-      abort();
-    in_the_queue_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(in_the_queue_, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0) abort();
-    where = endpoint::parse("127.0.0.1:" + std::to_string(ntohs(at.sin_port)));
-  }
-  ~silent_address() {
-    ::close(in_the_queue_);
-    ::close(listener_);
-  }
-  silent_address(const silent_address&) = delete;
-  silent_address& operator=(const silent_address&) = delete;
-
-  endpoint where;
-
- private:
-  int listener_ = -1, in_the_queue_ = -1;
-};
 
 endpoint nobodys_address() {
   auto listener = weft::net::listen("127.0.0.1:0");

@@ -239,6 +239,28 @@ TEST(tcp, the_end_is_seen_right_after_a_short_read) {
   });
 }
 
+// The same with a reset behind the data, which may have arrived before the first read or after it.
+TEST(tcp, a_reset_is_seen_right_after_a_short_read) {
+  weft::run([] {
+    for (int round = 0; round < 100; ++round) {
+      auto [ours, peers] = connected_pair();
+      auto reader = weft::spawn([&ours = ours] {
+        std::array<char, 64> buffer;
+        std::error_code error;
+        while (!error && ours.read_some(buffer, error) != 0) {
+        }
+        return error;
+      });
+      if (round % 2 == 0) until_waiting(1);
+      write_text(peers, "x");
+      if (round % 4 < 2) weft::yield();
+      reset_on_close(peers);
+      peers.close();
+      EXPECT_EQ(reader.join(), std::errc::connection_reset);
+    }
+  });
+}
+
 TEST(tcp, read_exactly_tells_how_much_came_before_the_end) {
   weft::run([] {
     auto [ours, peers] = connected_pair();

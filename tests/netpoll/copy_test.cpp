@@ -145,8 +145,8 @@ TEST(copy, is_cancelled_and_has_the_deadlines_of_its_streams) {
     std::error_code error;
     EXPECT_EQ(weft::io::copy(in.peers, out.ours, error), 0u);
     EXPECT_EQ(error, std::errc::timed_out);
-    auto copier = weft::spawn([&] { return code_of([&] { weft::io::copy(in.peers, out.ours); }); });
     out.ours.set_write_deadline(weft::clock::time_point::max());
+    auto copier = weft::spawn([&] { return code_of([&] { weft::io::copy(in.peers, out.ours); }); });
     until_waiting(1);
     out.ours.close();
     EXPECT_EQ(copier.join(), std::errc::operation_canceled);

@@ -35,12 +35,13 @@ static std::string address_from(int argc, char** argv) {
 
 static void serve(const std::string& address) {
   auto listener = weft::net::listen(address);
+  const auto quit = weft::signals({SIGINT, SIGTERM});  // before anybody may know that we are there
   std::printf("listening on %s\n", listener.local_endpoint().to_string().c_str());
   std::fflush(stdout);
 
   weft::scope connections(weft::collect, {.limit = 10'000});
   connections.go([&] {
-    weft::signals({SIGINT, SIGTERM}).recv();
+    quit.recv();
     listener.close();
   });
   while (auto stream = listener.accept())

@@ -78,13 +78,14 @@ static void serve_one(weft::net::tcp_stream client, const settings& how) {
 
 static void serve(const settings& how) {
   auto listener = weft::net::listen(how.listen);
+  const auto quit = weft::signals({SIGINT, SIGTERM});  // before anybody may know that we are there
   std::printf("listening on %s\n", listener.local_endpoint().to_string().c_str());
   std::fflush(stdout);
 
   weft::scope connections(weft::collect, {.limit = 10'000});
   weft::scope on_signal;
   on_signal.go([&] {
-    weft::signals({SIGINT, SIGTERM}).recv();
+    quit.recv();
     listener.close();
   });
   while (auto client = listener.accept())

@@ -47,11 +47,12 @@ static void echo(weft::net::udp_socket& socket) {
 
 static void serve(const std::string& address) {
   auto socket = weft::net::udp_socket::bind(address);
+  const auto quit = weft::signals({SIGINT, SIGTERM});  // before anybody may know that we are there
   std::printf("listening on %s\n", socket.local_endpoint().to_string().c_str());
   std::fflush(stdout);
   weft::scope s;
   for (int fiber = 0; fiber < 4; ++fiber) s.go([&] { echo(socket); });
-  weft::signals({SIGINT, SIGTERM}).recv();
+  quit.recv();
   socket.close();
   s.join();
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <system_error>
 
+#include "netpoll/epoll.hpp"
 #include "netpoll/file_pool.hpp"
 #include "netpoll/ring_engine.hpp"
 #include "runtime/sched/blocking.hpp"
@@ -23,7 +24,9 @@ using service = debug::file_engine;
 
 constexpr ring_limits process_limits{};
 
-constinit std::mutex starting;  // guards the making of what follows; no fiber parks while it holds it
+constinit std::mutex starting;               // guards the making of what follows; no fiber parks while it holds it
+constinit epoll_poller the_poller;           // never destroyed: statics of the program may hold sockets
+constinit std::atomic<bool> polling{false};  // the poller is open and the scheduler knows of it; release, acquire
 constinit std::atomic<ring_engine*> the_ring{nullptr};  // release when it works; acquired by users. Never freed
 constinit std::atomic<bool> refused{false};             // in this run; under the mutex, and as a hint without
 constinit file_pool the_pool;                           // never destroyed: statics of the program may hold files
@@ -40,8 +43,12 @@ void say_who_serves_files(service who, const char* detail) noexcept {
     std::fprintf(stderr, "weft: netpoll: files by threads, at most %d: %s\n", file_pool::most_threads, detail);
 }
 
-/// In the child, which has one thread.
+/// In the child, which has one thread. The parent's epoll instance would otherwise give its edges to the child.
 void forget_all() noexcept {
+  if (polling.exchange(false, std::memory_order_relaxed)) {
+    the_poller.close();
+    sched.net.store(nullptr, std::memory_order_relaxed);
+  }
   if (ring_engine* ring = the_ring.exchange(nullptr, std::memory_order_relaxed)) ring->forget();
   the_pool.forget();
   files_by.store(service::none, std::memory_order_relaxed);
@@ -49,6 +56,16 @@ void forget_all() noexcept {
 
 void watch_forks_once() noexcept {
   [[maybe_unused]] static const int once = pthread_atfork(nullptr, nullptr, forget_all);
+}
+
+[[gnu::noinline]] int start_poller() noexcept {
+  const std::lock_guard guard(starting);
+  if (polling.load(std::memory_order_relaxed)) return 0;
+  if (const int error = the_poller.open()) return error;
+  watch_forks_once();
+  install_poller(the_poller);
+  polling.store(true, std::memory_order_release);
+  return 0;
 }
 
 /// With the mutex. Null: `refusal` says why.
@@ -94,6 +111,7 @@ void begin_netpoll(const resolved_options& how) {
   tell = how.debug.netpoll != 0;
   refused.store(false, std::memory_order_relaxed);  // a limit may have been raised since
   files_by.store(service::none, std::memory_order_relaxed);
+  if (tell && how.netpoll != netpoll_backend::io_uring) std::fputs("weft: netpoll: sockets by epoll\n", stderr);
   if (how.netpoll != netpoll_backend::io_uring) return;
   ring_refusal refusal;
   const std::lock_guard guard(starting);
@@ -101,6 +119,17 @@ void begin_netpoll(const resolved_options& how) {
     throw std::system_error(refusal.error, std::system_category(),
                             std::string(how.netpoll_source) + ": io_uring cannot be had: " + refusal.why +
                                 "; or choose automatic (WEFT_NETPOLL=auto)");
+  if (tell) std::fputs("weft: netpoll: sockets by io_uring, with multishot polls\n", stderr);
+}
+
+readiness_reporter* reporter_for_sockets(int& error) noexcept {
+  if (chosen.load(std::memory_order_relaxed) == netpoll_backend::io_uring) {
+    ring_engine* const ring = the_ring.load(std::memory_order_acquire);
+    error = ring != nullptr ? 0 : ECANCELED;  // in the child of a fork
+    return ring;
+  }
+  error = polling.load(std::memory_order_acquire) ? 0 : start_poller();
+  return error == 0 ? &the_poller : nullptr;
 }
 
 file_engine& engine_for_files() noexcept {

@@ -13,6 +13,7 @@
 #include <weft/debug.hpp>
 
 #include "netpoll/file_engine.hpp"
+#include "netpoll/reporter.hpp"
 #include "runtime/config/options.hpp"
 
 namespace weft::inline v0::rt {
@@ -22,6 +23,9 @@ void begin_netpoll(const resolved_options& how);
 
 /// Starts it, if it is the first time: that blocks the thread for a moment.
 file_engine& engine_for_files() noexcept;
+
+/// For descriptors that are opened from here on. Null: `error` says why.
+readiness_reporter* reporter_for_sockets(int& error) noexcept;
 
 /// For debug::stats().
 debug::file_engine serving_files() noexcept;

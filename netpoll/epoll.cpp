@@ -53,9 +53,9 @@ int epoll_poller::add(descriptor& d) noexcept {
   return 0;
 }
 
-void epoll_poller::remove(int fd) noexcept {
+void epoll_poller::remove(descriptor& d) noexcept {
   epoll_event unused{};
-  epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, &unused);
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, d.fd(), &unused);
   descriptors_.fetch_sub(1, std::memory_order_relaxed);
 }
 

@@ -21,7 +21,7 @@
 
 namespace weft::inline v0::rt {
 
-class epoll_poller final : public poller {
+class epoll_poller final : public poller, public readiness_reporter {
  public:
   constexpr epoll_poller() noexcept = default;
 
@@ -30,10 +30,9 @@ class epoll_poller final : public poller {
   /// Gives it back; for tests, nobody may be inside. (The process's own poller lives as long as the process.)
   void close() noexcept;
 
-  /// Registers `d.fd()`. 0, or the errno (EPERM: a regular file is always ready).
-  int add(descriptor& d) noexcept;
-  /// Before the file is closed: a duplicate of the descriptor elsewhere would go on reporting it.
-  void remove(int fd) noexcept;
+  int add(descriptor& d) noexcept override;
+  /// Without it a duplicate of the file elsewhere would go on reporting.
+  void remove(descriptor& d) noexcept override;
 
   void poll(nanoseconds_t timeout, g_list& ready) noexcept override;
   void wake() noexcept override;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "netpoll/await.hpp"
 #include "netpoll/file_calls.hpp"
 #include "runtime/sched/blocking.hpp"
 
@@ -12,14 +13,6 @@ namespace weft::inline v0::rt {
 namespace {
 
 constexpr std::size_t smallest_sector = 512;
-
-/// The lock of nobody's queue: what is "unlocked" when the fiber is off its stack is the operation.
-struct submission {
-  file_engine* to;
-  file_op* op;
-  void lock() noexcept {}
-  void unlock(int /*grown_by*/) noexcept { to->submit(*op); }
-};
 
 }  // namespace
 
@@ -49,12 +42,6 @@ bool file_op::advance(ssize_t result) noexcept {
   return left == 0 || last_sector;
 }
 
-void complete(file_op& op, g_list& ready) noexcept {
-  waiter<env>* const w = wait_queue<env>(op.waiters).pop_claimed();  // sole: it always is
-  w->result = wait_result::ok;
-  ready.push_back(w->g);
-}
-
 void perform_here(file_op& op) noexcept {
   const blocking_section announced;
   for (ssize_t result = 0;;) {
@@ -78,8 +65,7 @@ void perform(file_engine& engine, file_op& op) noexcept {
     perform_here(op);
     return;
   }
-  waiter<env> w;
-  wait_in_queue<env>(submission{&engine, &op}, op.waiters, w, {wait_reason::io_wait, false, never});
+  hand_over_and_wait(op, [&engine, &op]() noexcept { engine.submit(op); });
 }
 
 }  // namespace weft::inline v0::rt

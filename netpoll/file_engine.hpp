@@ -29,9 +29,9 @@ namespace weft::inline v0::rt {
 
 enum class file_action : std::uint8_t { read, write, sync };
 
-struct file_op : request {
+struct file_op : awaited_request {
   file_op(file_action what, int of, void* from_or_to, std::size_t size, std::uint64_t where) noexcept
-      : request{nullptr, request_kind::file},
+      : awaited_request(request_kind::file),
         action(what),
         fd(of),
         at(static_cast<std::byte*>(from_or_to)),
@@ -47,7 +47,6 @@ struct file_op : request {
   std::uint64_t offset;
   std::size_t done = 0;
   int error = 0;
-  detail::wait_list waiters;  ///< the one who waits
 
   /// What a system call said, or a completion: bytes, or minus the errno. False: there is more to do.
   bool advance(ssize_t result) noexcept;
@@ -71,7 +70,5 @@ class file_engine {
 void perform(file_engine& engine, file_op& op) noexcept;
 /// By the calling thread.
 void perform_here(file_op& op) noexcept;
-/// The engine: `op` is done. Appends whoever waited, who is to be woken.
-void complete(file_op& op, g_list& ready) noexcept;
 
 }  // namespace weft::inline v0::rt

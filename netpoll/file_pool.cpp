@@ -3,6 +3,9 @@
 
 #include <pthread.h>
 
+#include <new>
+
+#include "netpoll/await.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/signal_mask.hpp"
 
@@ -29,15 +32,10 @@ bool file_pool::prepare() noexcept {
 }
 
 void file_pool::submit(file_op& op) noexcept {
-  op.next = nullptr;
   bool wake = false;
   {
     detail::spin_guard guard(lock_);
-    if (first_ == nullptr)
-      first_ = &op;
-    else
-      last_->next = &op;
-    last_ = &op;
+    line_.push_back(op);
     submitted_.fetch_add(1, std::memory_order_relaxed);
     wake = idle_ != 0;
   }
@@ -52,7 +50,7 @@ int file_pool::threads() noexcept {
 void file_pool::forget() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   lock_.~spin_lock();
   new (&lock_) detail::spin_lock;  // a thread that does not exist here may have held it
-  first_ = last_ = nullptr;
+  line_ = {};
   wanted_ = threads_ = idle_ = 0;
 }
 
@@ -82,10 +80,7 @@ file_op* file_pool::next_or_end() noexcept {
     std::uint32_t seen = 0;
     {
       detail::spin_guard guard(lock_);
-      if (request* const r = first_) {
-        first_ = r->next;
-        return static_cast<file_op*>(r);
-      }
+      if (!line_.empty()) return static_cast<file_op*>(&line_.pop_front());
       if (wanted_ == 0 && steady_now() - began >= patience_) {
         --threads_;
         return nullptr;

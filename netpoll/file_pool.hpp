@@ -41,8 +41,7 @@ class file_pool final : public file_engine {
   const int limit_;
   const nanoseconds_t patience_;
   detail::spin_lock lock_;
-  request* first_ WEFT_GUARDED_BY(lock_) = nullptr;
-  request* last_ WEFT_GUARDED_BY(lock_) = nullptr;
+  request_line line_ WEFT_GUARDED_BY(lock_);
   int wanted_ WEFT_GUARDED_BY(lock_) = 0;
   int threads_ WEFT_GUARDED_BY(lock_) = 0;
   int idle_ WEFT_GUARDED_BY(lock_) = 0;

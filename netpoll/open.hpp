@@ -2,12 +2,9 @@
 // From a file descriptor to one that fibers can wait for, and back.
 #pragma once
 
-#include "netpoll/epoll.hpp"
+#include "netpoll/table.hpp"
 
 namespace weft::inline v0::rt {
-
-/// The process's poller; started by the first descriptor.
-epoll_poller& net_poller() noexcept;
 
 /// Registers `fd`, which is non-blocking. Null: `error` says why, and `fd` stays the caller's.
 descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept;

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include <weft/detail/wait_list.hpp>
+
 namespace weft::inline v0::rt {
 
 enum class request_kind : std::uint8_t {
@@ -16,6 +18,58 @@ enum class request_kind : std::uint8_t {
 struct request {
   request* next = nullptr;  ///< the inbox's, then the engine's
   request_kind kind;
+};
+
+/// Requests in the order in which they came.
+class request_line {
+ public:
+  bool empty() const noexcept { return first_ == nullptr; }
+  request* front() const noexcept { return first_; }
+  void push_back(request& r) noexcept {
+    r.next = nullptr;
+    if (first_ == nullptr)
+      first_ = &r;
+    else
+      last_->next = &r;
+    last_ = &r;
+  }
+  /// There is one.
+  request& pop_front() noexcept {
+    request& r = *first_;
+    first_ = r.next;
+    return r;
+  }
+
+ private:
+  request* first_ = nullptr;
+  request* last_ = nullptr;
+};
+
+/// One that lies on the frame of a fiber which waits for its end.
+struct awaited_request : request {
+  explicit awaited_request(request_kind what) noexcept : request{nullptr, what} {}
+  detail::wait_list waiters;  ///< the one who waits
+};
+
+struct descriptor;
+struct unwatch_request;
+
+/// Of a descriptor, for the ring's thread. It lies in the descriptor's slot, which is not given back before an
+/// `unwatch` has ended.
+struct watch_request : request {
+  enum class state : std::uint8_t { none, queued, armed };
+
+  explicit watch_request(descriptor& its) noexcept : request{nullptr, request_kind::watch}, of(its) {}
+  descriptor& of;
+  // The thread's own.
+  state now = state::none;
+  unwatch_request* leaving = nullptr;  ///< who waits for the end of it
+};
+
+struct unwatch_request : awaited_request {
+  explicit unwatch_request(watch_request& what) noexcept : awaited_request(request_kind::unwatch), of(what) {}
+  watch_request& of;
+  bool under_way = false;  ///< the thread's own: it waits for its turn, or for its completion
 };
 
 }  // namespace weft::inline v0::rt

@@ -35,6 +35,7 @@ constexpr named_feature needed_features[] = {
     {IORING_FEAT_SUBMIT_STABLE, "SUBMIT_STABLE"},
     {IORING_FEAT_RW_CUR_POS, "RW_CUR_POS"},
     {IORING_FEAT_NATIVE_WORKERS, "NATIVE_WORKERS (Linux 5.12)"},
+    {IORING_FEAT_RSRC_TAGS, "RSRC_TAGS (Linux 5.13, which brought multishot polls, too)"},
 };
 
 struct named_operation {

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netpoll/ring_engine.hpp"
 
+#include <poll.h>
 #include <pthread.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <utility>
 
+#include "netpoll/await.hpp"
+#include "netpoll/table.hpp"
 #include "runtime/inspect/fatal.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/signal_mask.hpp"
@@ -26,9 +32,46 @@ constexpr std::size_t most_per_entry = std::size_t{1} << 30;
 constexpr std::uint64_t whose = 7;  // the low bits of user_data
 constexpr std::uint64_t of_a_file_op = 0;
 constexpr std::uint64_t of_the_wake = 1;
+constexpr std::uint64_t of_a_watch = 2;
+constexpr std::uint64_t of_an_unwatch = 3;
+constexpr unsigned index_shift = 3;
+constexpr unsigned generation_shift = 32;
 
 std::uint64_t tag_of(const file_op& op) noexcept { return reinterpret_cast<std::uintptr_t>(&op) | of_a_file_op; }
-static_assert(alignof(file_op) > whose);
+static_assert(alignof(file_op) > whose && alignof(unwatch_request) > whose);
+
+std::uint64_t tag_of(const descriptor& d) noexcept {
+  return std::uint64_t{d.generation()} << generation_shift | std::uint64_t{d.index} << index_shift | of_a_watch;
+}
+descriptor& descriptor_of(std::uint64_t tag) noexcept {
+  return descriptor_at(static_cast<std::uint32_t>(tag) >> index_shift);
+}
+std::uint32_t generation_of(std::uint64_t tag) noexcept { return static_cast<std::uint32_t>(tag >> generation_shift); }
+static_assert(std::uint64_t{most_descriptors} << index_shift < std::uint64_t{1} << generation_shift);
+
+constexpr unsigned every_edge = POLLIN | POLLPRI | POLLOUT | POLLRDHUP;
+
+readiness readiness_of(int events) noexcept {
+  readiness now;
+  now.odd = (events & (POLLRDHUP | POLLHUP | POLLERR | POLLPRI)) != 0;
+  now.readable = (events & (POLLIN | POLLPRI | POLLRDHUP | POLLHUP | POLLERR)) != 0;
+  now.writable = (events & (POLLOUT | POLLHUP | POLLERR)) != 0;
+  return now;
+}
+
+/// epoll refuses what is always ready; io_uring would not.
+[[gnu::noinline]] int check_pollable(int fd) noexcept {
+  struct stat found {};
+  if (fstat(fd, &found) != 0) return errno;
+  if (S_ISREG(found.st_mode) || S_ISDIR(found.st_mode) || S_ISBLK(found.st_mode)) return EPERM;
+  if (!S_ISCHR(found.st_mode)) return 0;
+  const int judge = epoll_create1(EPOLL_CLOEXEC);  // some devices are, some are not, and only it tells
+  if (judge < 0) return errno;
+  epoll_event event{};
+  const int error = epoll_ctl(judge, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
+  close(judge);
+  return error;
+}
 
 void prepare(io_uring_sqe* sqe, const file_op& op) noexcept {
   const auto size = static_cast<unsigned>(std::min(op.left, most_per_entry));
@@ -82,6 +125,7 @@ void ring_engine::stop() noexcept {
 
 void ring_engine::forget() noexcept {
   if (state_.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(state::works)) return;
+  gone_.store(true, std::memory_order_relaxed);
   ::close(ring_.ring_fd);  // its memory is not here (MADV_DONTFORK)
   ::close(wake_);
 }
@@ -129,11 +173,12 @@ void ring_engine::close() noexcept {
 }
 
 void ring_engine::serve() noexcept {
-  while (!stopping_ || in_flight_ != 0 || first_ != nullptr) {
+  while (!stopping_ || in_flight_ != 0 || !files_.empty()) {
     take();
     prepare_submissions();
-    const bool nothing_to_prepare = first_ == nullptr || in_flight_ >= limits_.credit;
-    const bool sleep = wake_armed_ && nothing_to_prepare && !(stopping_ && in_flight_ == 0) && inbox_.fall_asleep();
+    const bool nothing_to_prepare = controls_.empty() && (files_.empty() || in_flight_ >= limits_.credit);
+    const bool sleep = wake_armed_ && nothing_to_prepare && !(stopping_ && in_flight_ == 0) && ready_.head == nullptr &&
+                       inbox_.fall_asleep();
     enter(sleep ? 1 : 0);
     reap();
   }
@@ -142,36 +187,77 @@ void ring_engine::serve() noexcept {
 void ring_engine::take() noexcept {
   for (request* r = inbox_.take(); r != nullptr;) {
     request* const next = r->next;
-    if (r->kind == request_kind::stop)
-      stopping_ = true;
-    else
-      put_off(*r);
+    switch (r->kind) {
+      case request_kind::file:
+        files_.push_back(*r);
+        break;
+      case request_kind::watch:
+        static_cast<watch_request*>(r)->now = watch_request::state::queued;
+        controls_.push_back(*r);
+        break;
+      case request_kind::unwatch:
+        unwatch(*static_cast<unwatch_request*>(r));
+        break;
+      case request_kind::stop:
+        stopping_ = true;
+        break;
+    }
     r = next;
   }
 }
 
-void ring_engine::put_off(request& r) noexcept {
-  r.next = nullptr;
-  if (first_ == nullptr)
-    first_ = &r;
-  else
-    last_->next = &r;
-  last_ = &r;
+void ring_engine::unwatch(unwatch_request& u) noexcept {
+  u.of.leaving = &u;
+  switch (u.of.now) {
+    case watch_request::state::none:
+      end_of(u.of);
+      break;
+    case watch_request::state::queued:
+      break;
+    case watch_request::state::armed:
+      u.under_way = true;
+      controls_.push_back(u);
+      break;
+  }
 }
 
 // As many as there is room for: the rest is prepared in the next turn, when these are submitted.
 void ring_engine::prepare_submissions() noexcept {
   if (!wake_armed_ && !prepare_wake()) return;
-  while (first_ != nullptr && in_flight_ < limits_.credit) {
+  while (!controls_.empty()) {
+    request& r = *controls_.front();
+    if (!prepare_control(r)) return;
+  }
+  while (!files_.empty() && in_flight_ < limits_.credit) {
     io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
     if (sqe == nullptr) return;
-    auto& op = static_cast<file_op&>(*first_);
-    first_ = first_->next;
-    rt::prepare(sqe, op);
+    rt::prepare(sqe, static_cast<file_op&>(files_.pop_front()));
     ++in_flight_;
   }
   if (in_flight_ > most_in_flight_.load(std::memory_order_relaxed))
     most_in_flight_.store(in_flight_, std::memory_order_relaxed);
+}
+
+// The first of the line. False: no room.
+bool ring_engine::prepare_control(request& r) noexcept {
+  const bool watches = r.kind == request_kind::watch;
+  watch_request& watch = watches ? static_cast<watch_request&>(r) : static_cast<unwatch_request&>(r).of;
+  const bool needed = watches ? watch.leaving == nullptr : watch.now == watch_request::state::armed;
+  io_uring_sqe* const sqe = needed ? io_uring_get_sqe(&ring_) : nullptr;
+  if (needed && sqe == nullptr) return false;
+  controls_.pop_front();
+  if (!needed) {
+    if (!watches) static_cast<unwatch_request&>(r).under_way = false;
+    end_of(watch);
+  } else if (watches) {
+    io_uring_prep_poll_multishot(sqe, watch.of.fd(), every_edge);
+    io_uring_sqe_set_data64(sqe, tag_of(watch.of));
+    watch.now = watch_request::state::armed;
+  } else {
+    io_uring_prep_poll_remove(sqe, tag_of(watch.of));
+    io_uring_sqe_set_data64(sqe, reinterpret_cast<std::uintptr_t>(&r) | of_an_unwatch);
+  }
+  return true;
 }
 
 bool ring_engine::prepare_wake() noexcept {
@@ -214,7 +300,7 @@ void ring_engine::reap() noexcept {
   wake_all(ready);
 }
 
-void ring_engine::completed(std::uint64_t user_data, int result, unsigned /*flags*/) noexcept {
+void ring_engine::completed(std::uint64_t user_data, int result, unsigned flags) noexcept {
   switch (user_data & whose) {
     case of_a_file_op:
       file_completed(*reinterpret_cast<file_op*>(user_data), result);
@@ -222,9 +308,57 @@ void ring_engine::completed(std::uint64_t user_data, int result, unsigned /*flag
     case of_the_wake:
       wake_armed_ = false;  // whatever it said: a new one is prepared before the next sleep
       return;
+    case of_a_watch:
+      watched(user_data, result, (flags & IORING_CQE_F_MORE) != 0);
+      return;
+    case of_an_unwatch:
+      unwatched(*reinterpret_cast<unwatch_request*>(user_data & ~whose), result);
+      return;
     default:
       return;
   }
+}
+
+void ring_engine::watched(std::uint64_t user_data, int events, bool more) noexcept {
+  descriptor& d = descriptor_of(user_data);
+  watch_request& watch = d.watch;
+  // An error that is no end of the poll for reasons of its own is the file's: whoever waits hears of it from his call.
+  const bool failed = events < 0 && events != -ECANCELED && events != -EAGAIN && events != -ENOMEM;
+  if (events >= 0 || failed) d.event(generation_of(user_data), readiness_of(failed ? POLLERR : events), ready_);
+  if (more) return;
+  if (watch.leaving != nullptr || failed) {
+    end_of(watch);
+  } else {
+    rearmed_.fetch_add(1, std::memory_order_relaxed);
+    watch.now = watch_request::state::queued;
+    controls_.push_back(watch);
+  }
+}
+
+void ring_engine::unwatched(unwatch_request& u, int result) noexcept {
+  u.under_way = false;
+  if (u.of.now == watch_request::state::none)
+    end_of(u.of);
+  else if (result == -EALREADY)  // it was just reporting, and goes on
+    unwatch(u);
+}
+
+// Tells who waits for it, unless his request is still under way.
+void ring_engine::end_of(watch_request& watch) noexcept {
+  watch.now = watch_request::state::none;
+  if (watch.leaving != nullptr && !watch.leaving->under_way) complete(*std::exchange(watch.leaving, nullptr), ready_);
+}
+
+int ring_engine::add(descriptor& d) noexcept {
+  if (const int error = check_pollable(d.fd())) return error;
+  push(d.watch);
+  return 0;
+}
+
+void ring_engine::remove(descriptor& d) noexcept {
+  if (gone_.load(std::memory_order_relaxed)) return;
+  unwatch_request u(d.watch);
+  hand_over_and_wait(u, [this, &u]() noexcept { push(u); });
 }
 
 void ring_engine::file_completed(file_op& op, int result) noexcept {
@@ -232,7 +366,7 @@ void ring_engine::file_completed(file_op& op, int result) noexcept {
   if (op.advance(result))
     complete(op, ready_);
   else
-    put_off(op);
+    files_.push_back(op);
 }
 
 }  // namespace weft::inline v0::rt

@@ -11,11 +11,26 @@
 //     wake it if it slept          submit and wait, in one system call
 //                                  reap: finish short counts, complete operations · wake all their fibers at once
 //
+// Readiness (WEFT_NETPOLL=io_uring): a multishot poll for each descriptor, edge-triggered as with epoll. Its completions
+// are edges, handed to `descriptor::event`; whom they claim is woken with the rest. One that ends (no F_MORE: a full
+// completion queue, -ECANCELED) is armed anew, and reports at once what is ready then, so no edge is lost. A poll keeps
+// the file open, so before a close it must have ended:
+//
+//   watch     none -> queued      taken from the inbox; or armed -> queued: it has ended by itself
+//             queued -> armed     submitted; if somebody waits for its end by then: queued -> none, and he is told
+//   unwatch   none                he is told at once
+//             queued              he is told when its turn comes
+//             armed               POLL_REMOVE, again while it says -EALREADY; the poll's last completion makes it none,
+//                                 and once both have completed he is told
+//
+// When the closer goes on, the kernel has let go of the file: it does so before the call that reports the last
+// completion returns, as that call is the submitting thread's own.
 // Invariants
 //  1. A submission entry that was taken is submitted, whatever a call says meanwhile: its operation's memory lives until
 //     its completion came. Failed calls are repeated, entries are never dropped.
-//  2. File operations in flight <= credit < completions of the ring; what is beyond it waits in `backlog_`, in order. So
-//     nothing is refused, and file operations cannot overflow the completion queue.
+//  2. File operations in flight <= credit < completions of the ring; what is beyond it waits in `files_`, in order. So
+//     nothing is refused, and file operations cannot overflow the completion queue. (Edges can: then the kernel keeps
+//     what does not fit, or ends the poll.)
 //  3. Everything but the inbox and the counters is the thread's own.
 //  4. user_data says whose a completion is, in its low bits: an operation's address, or a descriptor's generation and
 //     index, so that a late one finds that the slot is somebody else's.
@@ -28,11 +43,13 @@
 
 #include "netpoll/file_engine.hpp"
 #include "netpoll/inbox.hpp"
+#include "netpoll/reporter.hpp"
+#include "netpoll/requests.hpp"
 #include "netpoll/ring.hpp"
 
 namespace weft::inline v0::rt {
 
-class ring_engine final : public file_engine {
+class ring_engine final : public file_engine, public readiness_reporter {
  public:
   constexpr ring_engine() noexcept = default;
 
@@ -47,8 +64,12 @@ class ring_engine final : public file_engine {
   [[nodiscard]] bool prepare() noexcept override { return true; }
   void submit(file_op& op) noexcept override { push(op); }
 
+  int add(descriptor& d) noexcept override;
+  void remove(descriptor& d) noexcept override;
+
   const ring_shape& shape() const noexcept { return shape_; }
-  /// Of file operations, for tests.
+  /// Polls that ended by themselves and were armed anew; for tests, as the next, which is of file operations.
+  unsigned rearmed() const noexcept { return rearmed_.load(std::memory_order_relaxed); }
   unsigned most_in_flight() const noexcept { return most_in_flight_.load(std::memory_order_relaxed); }
 
  private:
@@ -65,11 +86,17 @@ class ring_engine final : public file_engine {
   void reap() noexcept;
   void completed(std::uint64_t user_data, int result, unsigned flags) noexcept;
   void file_completed(file_op& op, int result) noexcept;
-  void put_off(request& r) noexcept;
+  void watched(std::uint64_t user_data, int events, bool more) noexcept;
+  void unwatched(unwatch_request& u, int result) noexcept;
+  void end_of(watch_request& watch) noexcept;
+  void unwatch(unwatch_request& u) noexcept;
+  bool prepare_control(request& r) noexcept;
   void push(request& r) noexcept;
 
   inbox<std_atomics, request> inbox_;
   std::atomic<std::uint32_t> state_{0};      // futex of `start` and `stop`; release by the thread, acquire by them
+  std::atomic<bool> gone_{false};            // relaxed: written while there is one thread
+  std::atomic<unsigned> rearmed_{0};         // relaxed: a figure, as the next
   std::atomic<unsigned> most_in_flight_{0};  // relaxed: a figure
   int wake_ = -1;                            // written before the thread works
   const ring_calls* calls_ = nullptr;        // these four too
@@ -79,8 +106,8 @@ class ring_engine final : public file_engine {
 
   // The thread's own.
   io_uring ring_{};
-  request* first_ = nullptr;  // the backlog
-  request* last_ = nullptr;
+  request_line files_;     // file operations that wait for credit, or for room
+  request_line controls_;  // watches and unwatches that wait for room
   g_list ready_;
   std::uint64_t wakes_ = 0;  // where the READ puts the eventfd's count
   unsigned in_flight_ = 0;

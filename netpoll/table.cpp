@@ -9,7 +9,7 @@ namespace weft::inline v0::rt {
 namespace {
 
 constexpr std::uint32_t per_chunk = 256;
-constexpr std::uint32_t max_chunks = 16384;  // four million descriptors: more than the kernel's own limit
+constexpr std::uint32_t max_chunks = most_descriptors / per_chunk;
 
 constinit std::atomic<descriptor*> chunks[max_chunks] =
     {};  // stored by whoever makes a chunk, before an index into it is given out

@@ -11,9 +11,13 @@
 #include <weft/net/endpoint.hpp>
 
 #include "netpoll/descriptor.hpp"
+#include "netpoll/reporter.hpp"
+#include "netpoll/requests.hpp"
 #include "runtime/wait/env.hpp"
 
 namespace weft::inline v0::rt {
+
+inline constexpr std::uint32_t most_descriptors = std::uint32_t{1} << 22;  ///< more than the kernel's own limit
 
 struct net_env : env {
   static nanoseconds_t now() noexcept { return steady_now(); }
@@ -37,8 +41,10 @@ enum class file_kind : std::uint8_t {
 };
 
 struct alignas(64) descriptor : basic_descriptor<net_env> {
-  std::uint32_t index = 0;          ///< its place in the table, from 1; constant
-  descriptor* next_free = nullptr;  ///< under the table's lock
+  std::uint32_t index = 0;                 ///< its place in the table, from 1; constant
+  descriptor* next_free = nullptr;         ///< under the table's lock
+  readiness_reporter* reporter = nullptr;  ///< whom it was added to
+  watch_request watch{*this};              ///< the ring's
   // Set before a fiber knows of it:
   net::endpoint peer;  ///< of a TCP connection
   file_kind kind = file_kind::other;

@@ -23,7 +23,7 @@
 #include <thread>
 #include <vector>
 
-#include "netpoll/open.hpp"
+#include "netpoll/epoll.hpp"
 #include "tests/netpoll/loopback.hpp"
 
 #if defined(__has_feature)
@@ -142,7 +142,7 @@ TEST_F(epoll, counts_events_that_come_too_late) {
   net_.poll(weft::rt::never, ready_);
   EXPECT_EQ(net_.stale_events(), 1u);
   EXPECT_EQ(ready_.head, nullptr);
-  net_.remove(ends[0]);
+  net_.remove(*d);  // its slot keeps the number until it is taken anew
   EXPECT_FALSE(net_.has_waiters());
   close(ends[0]);
   close(ends[1]);

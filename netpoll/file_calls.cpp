@@ -17,15 +17,20 @@ static Result or_errno(Result result) noexcept {
   return result >= 0 ? result : -static_cast<Result>(errno);
 }
 
+// What may block is asked for by the plain calls: a filter may know only those.
 [[gnu::noinline]] ssize_t read_file_now(int fd, void* to, std::size_t n, std::uint64_t offset, bool at_once) noexcept {
+  const auto where = static_cast<off_t>(offset);
+  if (!at_once) return or_errno(::pread(fd, to, n, where));
   const iovec piece{to, n};
-  return or_errno(::preadv2(fd, &piece, 1, static_cast<off_t>(offset), at_once ? RWF_NOWAIT : 0));
+  return or_errno(::preadv2(fd, &piece, 1, where, RWF_NOWAIT));
 }
 
 [[gnu::noinline]] ssize_t write_file_now(int fd, const void* from, std::size_t n, std::uint64_t offset,
                                          bool at_once) noexcept {
+  const auto where = static_cast<off_t>(offset);
+  if (!at_once) return or_errno(::pwrite(fd, from, n, where));
   const iovec piece{const_cast<void*>(from), n};
-  return or_errno(::pwritev2(fd, &piece, 1, static_cast<off_t>(offset), at_once ? RWF_NOWAIT : 0));
+  return or_errno(::pwritev2(fd, &piece, 1, where, RWF_NOWAIT));
 }
 
 [[gnu::noinline]] int sync_file_now(int fd) noexcept { return or_errno(::fsync(fd)); }

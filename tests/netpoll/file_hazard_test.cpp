@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Files against what happens to the threads of the caller: they block, they end, they fork.
+
+#include <weft/file.hpp>
+
+#include <gtest/gtest.h>
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <weft/net.hpp>
+#include <weft/weft.hpp>
+
+#include "tests/support/child.hpp"
+#include "tests/support/sanitizers.hpp"
+#include "tests/support/scratch_file.hpp"
+#include "tests/support/stress.hpp"
+#include "tests/support/threads.hpp"
+#include "tests/support/until_waiting.hpp"
+
+namespace {
+
+using namespace weft_test;
+using weft::file;
+
+constexpr std::size_t page = 4096;
+
+/// Is in no cache but in the device's.
+void evict(const file& f) { posix_fadvise(f.native_handle(), 0, 0, POSIX_FADV_DONTNEED); }
+
+// The kernel writes into the stacks of fibers that change threads all the time; the threads come and go.
+TEST(file_hazard, buffers_on_stacks_are_filled_whatever_becomes_of_the_threads) {
+  weft::run({.maxprocs = 4}, [] {
+    constexpr int fibers = 8;
+    const std::string pattern = numbered(fibers * page);
+    const scratch_file on_disk(pattern);
+    std::error_code error;
+    auto direct = file::open(on_disk.path(), O_RDONLY | O_DIRECT, error);
+    auto f = error ? file::open(on_disk.path(), O_RDWR) : std::move(direct);
+    weft::scope s;
+    for (int i = 0; i < fibers; ++i)
+      s.go([&, i] {
+        for (int round = 0; round < scaled(50); ++round) {
+          alignas(page) char room[page];
+          std::memset(room, '?', sizeof room);
+          if (round % 3 == 0) hop();
+          const std::size_t at = static_cast<std::size_t>(i) * page;
+          ASSERT_EQ(f.read_at(at, std::span(room)), page);
+          ASSERT_EQ(pattern.compare(at, page, room, page), 0);
+        }
+      });
+    s.join();
+  });
+}
+
+// What a plain thread has begun is finished, and each ends right after it.
+TEST(file_hazard, threads_that_end_after_their_operation) {
+  weft::run([] {
+    const std::string pattern = numbered(page);
+    const scratch_file on_disk(pattern);
+    auto f = file::open(on_disk.path(), O_RDWR);
+    for (int round = 0; round < scaled(50); ++round) {
+      std::thread reader([&] {
+        f.fsync();
+        evict(f);
+        char room[page];
+        EXPECT_EQ(f.read_at(0, std::span(room)), page);
+        EXPECT_EQ(pattern.compare(0, page, room, page), 0);
+      });
+      weft::blocking([&] { reader.join(); });
+    }
+  });
+}
+
+// The thread of a fiber is stuck in the kernel and cannot even be interrupted: a parent of vfork. It is let go by those
+// whose reads go on meanwhile, so the test ends only if they do.
+TEST(file_hazard, operations_of_others_go_on_while_a_thread_is_stuck_in_the_kernel) {
+  if (has_thread_sanitizer) GTEST_SKIP() << "vfork under ThreadSanitizer is fork";
+  weft::run({.maxprocs = 2}, [] {
+    const std::string pattern = numbered(64 * page);
+    const scratch_file on_disk(pattern);
+    auto f = file::open(on_disk.path(), O_RDWR);
+    f.fsync();  // the engine has been started by now
+    for (int round = 0; round < 5; ++round) {
+      int let_go[2];
+      ASSERT_EQ(pipe2(let_go, O_CLOEXEC), 0);
+      std::atomic<bool> stuck{false};
+      weft::scope s;
+      s.go([&] {
+        std::string room(pattern.size(), '?');
+        f.read_at(0, std::span<char>(room));  // has used the engine itself
+        stuck = true;
+        const pid_t child = vfork();
+        if (child == 0) {
+          char c;
+          while (read(let_go[0], &c, 1) < 0) {
+          }
+          _exit(0);
+        }
+        int status = 0;
+        weft::blocking([&] { waitpid(child, &status, 0); });
+      });
+      until([&] { return stuck.load(); });
+      weft::scope readers;
+      for (int i = 0; i < 8; ++i)
+        readers.go([&] {
+          f.fsync();
+          evict(f);
+          std::string room(pattern.size(), '?');
+          ASSERT_EQ(f.read_at(0, std::span<char>(room)), room.size());
+          ASSERT_TRUE(room == pattern);
+        });
+      readers.join();
+      ASSERT_EQ(write(let_go[1], "x", 1), 1);
+      s.join();
+      close(let_go[0]);
+      close(let_go[1]);
+    }
+  });
+}
+
+TEST(file_hazard, operations_go_on_beside_children_that_are_forked_and_exec) {
+  weft::run([] {
+    const std::string pattern = numbered(16 * page);
+    const scratch_file on_disk(pattern);
+    auto f = file::open(on_disk.path(), O_RDWR);
+    std::atomic<bool> over{false};
+    weft::scope s;
+    s.go([&] {
+      for (int i = 0; i < 20; ++i) {
+        const pid_t child = fork();
+        if (child == 0) {
+          execl("/bin/true", "true", nullptr);
+          _exit(127);
+        }
+        int status = 0;
+        weft::blocking([&] { waitpid(child, &status, 0); });
+        EXPECT_EQ(status, 0);
+      }
+      over = true;
+    });
+    while (!over.load()) {
+      f.fsync();
+      evict(f);
+      std::string room(pattern.size(), '?');
+      ASSERT_EQ(f.read_at(0, std::span<char>(room)), room.size());
+      ASSERT_TRUE(room == pattern);
+    }
+    s.join();
+  });
+}
+
+TEST(file_hazard, a_child_without_exec_is_told) {
+  if (has_thread_sanitizer) GTEST_SKIP() << "ThreadSanitizer ends such a child with a status of its own";
+  const child_end end = in_child([] {
+    weft::run([] {
+      const scratch_file on_disk("content");
+      auto f = file::open(on_disk.path(), O_RDWR);
+      f.fsync();
+      const pid_t child = fork();
+      if (child == 0) {
+        char c;
+        f.read_at(0, std::span(&c, 1));
+        _exit(0);
+      }
+      int status = 0;
+      waitpid(child, &status, 0);
+      require(WIFEXITED(status) && WEXITSTATUS(status) == 2, "the child was ended");
+      f.fsync();  // the parent is as it was
+    });
+    return 0;
+  });
+  EXPECT_EQ(end.exit_code, 0) << end.text;
+  EXPECT_NE(end.text.find("use of a file in a child process after fork()"), std::string::npos) << end.text;
+}
+
+int sockets_and_files() {
+  weft::run([] {
+    const std::string pattern = numbered(64 * page);
+    const scratch_file on_disk(pattern);
+    auto f = file::open(on_disk.path(), O_RDWR);
+    f.fsync();
+    evict(f);
+    std::string room(pattern.size(), '?');
+    require(f.read_at(0, std::span<char>(room)) == room.size(), "all was read");
+    require(room == pattern, "as it was written");
+    auto door = weft::net::listen("127.0.0.1:0");
+    weft::scope s;
+    s.go([&] {
+      auto caller = weft::net::connect(door.local_endpoint().to_string());
+      caller.write_all(std::string_view("hello"));
+    });
+    auto called = *door.accept();
+    char hello[5];
+    called.read_exactly(std::span(hello));
+    s.join();
+  });
+  return 0;
+}
+
+// Each has a ring, threads and a poller of its own; those of the parent are not the child's to use.
+TEST(file_hazard, a_child_that_is_forked_between_two_runs_has_its_own) {
+  if (has_thread_sanitizer) GTEST_SKIP() << "ThreadSanitizer refuses threads in such a child";
+  const child_end end = in_child([] {
+    sockets_and_files();
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(60);
+      sockets_and_files();
+      sockets_and_files();
+      _exit(0);
+    }
+    sockets_and_files();
+    int status = 0;
+    waitpid(child, &status, 0);
+    require(status == 0, "the child is well");
+    return sockets_and_files();
+  });
+  EXPECT_EQ(end.exit_code, 0) << "signal " << end.signal << end.text;
+}
+
+// Objects that outlive a run are closed in the next, by another backend's run, or after the last.
+TEST(file_hazard, runs_with_changing_backends_leave_each_other_alone) {
+  const child_end end = in_child([] {
+    using weft::netpoll_backend;
+    weft::net::tcp_listener kept_door;
+    file kept;
+    const scratch_file on_disk("content");
+    for (int i = 0; i < 12; ++i) {
+      constexpr netpoll_backend backends[] = {netpoll_backend::automatic, netpoll_backend::epoll,
+                                              netpoll_backend::io_uring};
+      try {
+        weft::run({.netpoll = backends[i % 3]}, [&] {
+          if (kept_door) {  // of the run before, with another backend
+            weft::scope s;
+            s.go([&] { static_cast<void>(weft::net::connect(kept_door.local_endpoint().to_string())); });
+            require(kept_door.accept().has_value(), "it still reports");
+            s.join();
+            kept.fsync();
+          }
+          kept_door = weft::net::listen("127.0.0.1:0");
+          kept = file::open(on_disk.path(), O_RDWR);
+          kept.fsync();
+        });
+      } catch (const std::system_error&) {
+        require(backends[i % 3] == netpoll_backend::io_uring, "only that may be refused");
+      }
+    }
+    return 0;
+  });
+  EXPECT_EQ(end.exit_code, 0) << "signal " << end.signal << end.text;
+}
+
+}  // namespace

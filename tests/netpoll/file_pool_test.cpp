@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The threads that serve files where there is no ring: as many as there is need for, up to a limit, and none that idles
+// for ever.
+
+#include "netpoll/file_pool.hpp"
+
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+
+#include <weft/weft.hpp>
+
+#include "tests/support/scratch_file.hpp"
+#include "tests/support/stress.hpp"
+#include "tests/support/until_waiting.hpp"
+
+namespace {
+
+using namespace weft_test;
+using namespace weft::rt;
+
+constexpr nanoseconds_t long_patience = 60'000'000'000;
+
+int exercise(file_pool& pool, int fibers, int rounds) {
+  const scratch_file on_disk;
+  const int fd = open(on_disk.path().c_str(), O_RDWR | O_CLOEXEC);
+  std::atomic<int> good{0};
+  weft::scope s;
+  for (int i = 0; i < fibers; ++i)
+    s.go([&, i] {
+      bool all = true;
+      for (int r = 0; r < rounds; ++r) {
+        char mine[32], back[32];
+        std::snprintf(mine, sizeof mine, "%015d%015d", i, r);
+        const auto at = static_cast<std::uint64_t>(i) * sizeof mine;
+        file_op write(file_action::write, fd, mine, sizeof mine, at);
+        perform(pool, write);
+        file_op read(file_action::read, fd, back, sizeof back, at);
+        perform(pool, read);
+        all = all && write.error == 0 && read.error == 0 && read.done == sizeof back &&
+              std::memcmp(mine, back, sizeof mine) == 0;
+      }
+      good.fetch_add(all);
+    });
+  s.join();
+  close(fd);
+  return good.load();
+}
+
+// What an idle thread looks at last is the pool, so a pool is never destroyed (as the process's own).
+file_pool& new_pool(int limit, nanoseconds_t patience) { return *new file_pool(limit, patience); }
+
+TEST(file_pool, serves_many_with_few) {
+  weft::run([] {
+    file_pool& pool = new_pool(3, long_patience);
+    EXPECT_EQ(pool.threads(), 0);
+    EXPECT_EQ(exercise(pool, 100, scaled(50)), 100);
+    EXPECT_GE(pool.threads(), 1);
+    EXPECT_LE(pool.threads(), 3);
+  });
+}
+
+TEST(file_pool, has_no_more_threads_than_operations) {
+  weft::run([] {
+    file_pool& pool = new_pool(16, long_patience);
+    EXPECT_EQ(exercise(pool, 1, 50), 1);
+    EXPECT_EQ(pool.threads(), 1);
+  });
+}
+
+TEST(file_pool, idle_threads_end_and_are_made_anew) {
+  weft::run([] {
+    file_pool& pool = new_pool(4, 1'000'000);
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_EQ(exercise(pool, 8, 3), 8);
+      until([&] { return pool.threads() == 0; });
+    }
+  });
+}
+
+// Threads that are about to end meet operations that are about to be submitted.
+TEST(file_pool, nothing_is_left_behind_by_a_thread_that_ends) {
+  weft::run([] {
+    file_pool& pool = new_pool(4, 1);
+    EXPECT_EQ(exercise(pool, 8, scaled(300)), 8);
+    until([&] { return pool.threads() == 0; });
+  });
+}
+
+}  // namespace

@@ -299,13 +299,14 @@ void serve(tcp_stream stream, house& home) {
 }
 
 void serve(std::uint16_t port) {
+  const auto end_signals = weft::signals({SIGINT, SIGTERM});  // from here on they do not end the process
   auto listener = weft::net::listen("127.0.0.1:" + std::to_string(port));
   std::printf("listening on http://%s\n", listener.local_endpoint().to_string().c_str());
   std::fflush(stdout);
   house home;
   weft::scope connections(weft::collect, {.limit = 10'000});
   connections.go([&] {
-    weft::signals({SIGINT, SIGTERM}).recv();
+    end_signals.recv();
     home.closing.set();
     listener.close();
   });

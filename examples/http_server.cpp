@@ -416,6 +416,7 @@ class connection {
 
 void serve(const settings& how) {
   const file_tree files(how.root);
+  const auto end_signals = weft::signals({SIGINT, SIGTERM});  // from here on they do not end the process
   auto listener = weft::net::listen(how.address);
   std::printf("listening on http://%s\n", listener.local_endpoint().to_string().c_str());
   std::fflush(stdout);
@@ -423,7 +424,7 @@ void serve(const settings& how) {
   weft::cancel_scope ending;
   weft::scope connections(weft::collect, {.limit = 20'000});
   connections.go([&] {
-    weft::signals({SIGINT, SIGTERM}).recv();
+    end_signals.recv();
     ending.cancel();
     listener.close();
   });

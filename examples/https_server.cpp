@@ -205,6 +205,7 @@ class connection {
 
 void serve(const settings& how) {
   current_context context(context_from(how));
+  const auto signals = weft::signals({SIGINT, SIGTERM, SIGHUP});  // from here on they do not end the process
   auto listener = weft::net::listen("127.0.0.1:" + std::to_string(how.port));
   std::printf("listening on https://%s\n", listener.local_endpoint().to_string().c_str());
   std::fflush(stdout);
@@ -212,7 +213,6 @@ void serve(const settings& how) {
   weft::cancel_scope ending;
   weft::scope connections(weft::collect, {.limit = 10'000});
   connections.go([&] {
-    const auto signals = weft::signals({SIGINT, SIGTERM, SIGHUP});
     while (signals.recv() == SIGHUP) try {
         context.set(weft::blocking([&] { return context_from(how); }));
         std::printf("read %s and %s anew\n", how.certificate.c_str(), how.key.c_str());

@@ -10,6 +10,7 @@
 #include <new>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "netpoll/epoll.hpp"
 #include "netpoll/file_pool.hpp"
@@ -28,6 +29,7 @@ constinit std::mutex starting;               // guards the making of what follow
 constinit epoll_poller the_poller;           // never destroyed: statics of the program may hold sockets
 constinit std::atomic<bool> polling{false};  // the poller is open and the scheduler knows of it; release, acquire
 constinit std::atomic<ring_engine*> the_ring{nullptr};  // release when it works; acquired by users. Never freed
+constinit ring_engine* candidate = nullptr;             // one that was refused, for the next attempt; under the mutex
 constinit std::atomic<bool> refused{false};             // in this run; under the mutex, and as a hint without
 constinit file_pool the_pool;                           // never destroyed: statics of the program may hold files
 constinit std::atomic<netpoll_backend> chosen{netpoll_backend::automatic};  // relaxed: written before the run's threads
@@ -71,20 +73,20 @@ void watch_forks_once() noexcept {
 /// With the mutex. Null: `refusal` says why.
 ring_engine* start_ring(ring_refusal& refusal) noexcept {
   if (ring_engine* ring = the_ring.load(std::memory_order_relaxed)) return ring;
-  auto* const ring = new (std::nothrow) ring_engine;
-  if (ring == nullptr) {
+  if (candidate == nullptr) candidate = new (std::nothrow) ring_engine;
+  if (candidate == nullptr) {
     refusal.error = ENOMEM;
     std::snprintf(refusal.why, sizeof refusal.why, "no memory");
     return nullptr;
   }
   watch_forks_once();
-  if (ring->start(kernel_calls, process_limits, refusal)) {
-    the_ring.store(ring, std::memory_order_release);
-    return ring;
+  if (!candidate->start(kernel_calls, process_limits, refusal)) {
+    refusals.fetch_add(1, std::memory_order_relaxed);
+    return nullptr;
   }
-  refusals.fetch_add(1, std::memory_order_relaxed);
-  delete ring;
-  return nullptr;
+  ring_engine* const ring = std::exchange(candidate, nullptr);
+  the_ring.store(ring, std::memory_order_release);
+  return ring;
 }
 
 [[gnu::noinline]] file_engine& choose_engine() noexcept {

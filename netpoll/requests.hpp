@@ -12,7 +12,6 @@ enum class request_kind : std::uint8_t {
   file,     ///< a file_op (netpoll/file_engine.hpp)
   watch,    ///< report a descriptor's readiness from here on
   unwatch,  ///< no more; whoever asks waits until nothing is reported any more
-  stop,     ///< end the thread once nothing is in flight
 };
 
 struct request {

@@ -91,6 +91,22 @@ void prepare(io_uring_sqe* sqe, const file_op& op) noexcept {
   if (op.blocks || long_copy) sqe->flags |= IOSQE_ASYNC;
 }
 
+// Numbers that are being watched, a bit each: epoll refuses one that comes twice, io_uring would not. (Those beyond the
+// table are let through.) Relaxed: the number itself is passed on by other means. Untouched pages of it cost nothing.
+constinit std::atomic<std::uint64_t> watched_numbers[most_descriptors / 64]{};
+
+constexpr std::uint64_t bit_of(int fd) noexcept { return std::uint64_t{1} << (fd % 64); }
+
+/// False: it was already.
+bool note_watched(int fd) noexcept {
+  if (static_cast<std::uint32_t>(fd) >= most_descriptors) return true;
+  return (watched_numbers[fd / 64].fetch_or(bit_of(fd), std::memory_order_relaxed) & bit_of(fd)) == 0;
+}
+void forget_watched(int fd) noexcept {
+  if (static_cast<std::uint32_t>(fd) >= most_descriptors) return;
+  watched_numbers[fd / 64].fetch_and(~bit_of(fd), std::memory_order_relaxed);
+}
+
 }  // namespace
 
 bool ring_engine::start(const ring_calls& calls, const ring_limits& limits, ring_refusal& refusal) noexcept {
@@ -115,14 +131,6 @@ bool ring_engine::start(const ring_calls& calls, const ring_limits& limits, ring
   return now == static_cast<std::uint32_t>(state::works);
 }
 
-void ring_engine::stop() noexcept {
-  request last{nullptr, request_kind::stop};
-  push(last);
-  std::uint32_t now = 0;
-  while ((now = state_.load(std::memory_order_acquire)) != static_cast<std::uint32_t>(state::none))
-    futex_wait(state_, now);
-}
-
 void ring_engine::forget() noexcept {
   if (state_.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(state::works)) return;
   gone_.store(true, std::memory_order_relaxed);
@@ -142,16 +150,10 @@ void* ring_engine::thread_main(void* self) noexcept {
   pthread_setname_np(pthread_self(), "weft-ring");
   auto& engine = *static_cast<ring_engine*>(self);
   const bool works = engine.open();
-  if (works)
-    engine.state_.store(static_cast<std::uint32_t>(state::works), std::memory_order_release);
-  else
-    engine.state_.store(static_cast<std::uint32_t>(state::refused), std::memory_order_release);
+  const state verdict = works ? state::works : state::refused;
+  engine.state_.store(static_cast<std::uint32_t>(verdict), std::memory_order_release);
   futex_wake(engine.state_);
-  if (!works) return nullptr;
-  engine.serve();
-  engine.close();
-  engine.state_.store(static_cast<std::uint32_t>(state::none), std::memory_order_release);
-  futex_wake(engine.state_);
+  if (works) engine.serve();
   return nullptr;
 }
 
@@ -165,20 +167,12 @@ bool ring_engine::open() noexcept {
   return false;
 }
 
-void ring_engine::close() noexcept {
-  io_uring_queue_exit(&ring_);
-  ::close(wake_);
-  wake_ = -1;
-  wake_armed_ = stopping_ = false;
-}
-
 void ring_engine::serve() noexcept {
-  while (!stopping_ || in_flight_ != 0 || !files_.empty()) {
+  for (;;) {
     take();
     prepare_submissions();
     const bool nothing_to_prepare = controls_.empty() && (files_.empty() || in_flight_ >= limits_.credit);
-    const bool sleep = wake_armed_ && nothing_to_prepare && !(stopping_ && in_flight_ == 0) && ready_.head == nullptr &&
-                       inbox_.fall_asleep();
+    const bool sleep = wake_armed_ && nothing_to_prepare && ready_.head == nullptr && inbox_.fall_asleep();
     enter(sleep ? 1 : 0);
     reap();
   }
@@ -197,9 +191,6 @@ void ring_engine::take() noexcept {
         break;
       case request_kind::unwatch:
         unwatch(*static_cast<unwatch_request*>(r));
-        break;
-      case request_kind::stop:
-        stopping_ = true;
         break;
     }
     r = next;
@@ -351,11 +342,13 @@ void ring_engine::end_of(watch_request& watch) noexcept {
 
 int ring_engine::add(descriptor& d) noexcept {
   if (const int error = check_pollable(d.fd())) return error;
+  if (!note_watched(d.fd())) return EEXIST;
   push(d.watch);
   return 0;
 }
 
 void ring_engine::remove(descriptor& d) noexcept {
+  forget_watched(d.fd());  // the number is still ours, and not given out again
   if (gone_.load(std::memory_order_relaxed)) return;
   unwatch_request u(d.watch);
   hand_over_and_wait(u, [this, &u]() noexcept { push(u); });

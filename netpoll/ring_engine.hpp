@@ -53,11 +53,10 @@ class ring_engine final : public file_engine, public readiness_reporter {
  public:
   constexpr ring_engine() noexcept = default;
 
-  /// Starts the thread, and waits for its verdict; blocks the calling thread meanwhile. Once, or again after a refusal
-  /// and after `stop`.
+  /// Starts the thread, and waits for its verdict; blocks the calling thread meanwhile. Once, or again after a refusal.
+  /// An engine that was started is never destroyed: the thread may be on its last line, and whoever was the last to push
+  /// may still be about to wake it.
   bool start(const ring_calls& calls, const ring_limits& limits, ring_refusal& refusal) noexcept;
-  /// Ends the thread once nothing is in flight; for tests. (The process's own lives as long as the process.)
-  void stop() noexcept;
   /// In the child of a fork.
   void forget() noexcept;
 
@@ -73,11 +72,10 @@ class ring_engine final : public file_engine, public readiness_reporter {
   unsigned most_in_flight() const noexcept { return most_in_flight_.load(std::memory_order_relaxed); }
 
  private:
-  enum class state : std::uint32_t { none, starting, works, refused };
+  enum class state : std::uint32_t { starting, works, refused };
 
   static void* thread_main(void* self) noexcept;
   bool open() noexcept;
-  void close() noexcept;
   void serve() noexcept;
   void take() noexcept;
   void prepare_submissions() noexcept;
@@ -94,7 +92,7 @@ class ring_engine final : public file_engine, public readiness_reporter {
   void push(request& r) noexcept;
 
   inbox<std_atomics, request> inbox_;
-  std::atomic<std::uint32_t> state_{0};      // futex of `start` and `stop`; release by the thread, acquire by them
+  std::atomic<std::uint32_t> state_{0};      // futex of `start`; release by the thread, acquire there
   std::atomic<bool> gone_{false};            // relaxed: written while there is one thread
   std::atomic<unsigned> rearmed_{0};         // relaxed: a figure, as the next
   std::atomic<unsigned> most_in_flight_{0};  // relaxed: a figure
@@ -112,7 +110,6 @@ class ring_engine final : public file_engine, public readiness_reporter {
   std::uint64_t wakes_ = 0;  // where the READ puts the eventfd's count
   unsigned in_flight_ = 0;
   bool wake_armed_ = false;
-  bool stopping_ = false;
 };
 
 }  // namespace weft::inline v0::rt

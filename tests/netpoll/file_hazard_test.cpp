@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files against what happens to the threads of the caller: they block, they end, they fork.
+// Files against what happens to the threads of the caller: they block, they end, they fork and exec.
 
 #include <weft/file.hpp>
 
@@ -21,7 +21,6 @@
 #include <weft/net.hpp>
 #include <weft/weft.hpp>
 
-#include "tests/support/child.hpp"
 #include "tests/support/sanitizers.hpp"
 #include "tests/support/scratch_file.hpp"
 #include "tests/support/stress.hpp"
@@ -160,105 +159,32 @@ TEST(file_hazard, operations_go_on_beside_children_that_are_forked_and_exec) {
   });
 }
 
-TEST(file_hazard, a_child_without_exec_is_told) {
-  if (has_thread_sanitizer) GTEST_SKIP() << "ThreadSanitizer ends such a child with a status of its own";
-  const child_end end = in_child([] {
-    weft::run([] {
-      const scratch_file on_disk("content");
-      auto f = file::open(on_disk.path(), O_RDWR);
-      f.fsync();
-      const pid_t child = fork();
-      if (child == 0) {
-        char c;
-        f.read_at(0, std::span(&c, 1));
-        _exit(0);
-      }
-      int status = 0;
-      waitpid(child, &status, 0);
-      require(WIFEXITED(status) && WEXITSTATUS(status) == 2, "the child was ended");
-      f.fsync();  // the parent is as it was
-    });
-    return 0;
-  });
-  EXPECT_EQ(end.exit_code, 0) << end.text;
-  EXPECT_NE(end.text.find("use of a file in a child process after fork()"), std::string::npos) << end.text;
-}
-
-int sockets_and_files() {
-  weft::run([] {
-    const std::string pattern = numbered(64 * page);
-    const scratch_file on_disk(pattern);
-    auto f = file::open(on_disk.path(), O_RDWR);
-    f.fsync();
-    evict(f);
-    std::string room(pattern.size(), '?');
-    require(f.read_at(0, std::span<char>(room)) == room.size(), "all was read");
-    require(room == pattern, "as it was written");
-    auto door = weft::net::listen("127.0.0.1:0");
-    weft::scope s;
-    s.go([&] {
-      auto caller = weft::net::connect(door.local_endpoint().to_string());
-      caller.write_all(std::string_view("hello"));
-    });
-    auto called = *door.accept();
-    char hello[5];
-    called.read_exactly(std::span(hello));
-    s.join();
-  });
-  return 0;
-}
-
-// Each has a ring, threads and a poller of its own; those of the parent are not the child's to use.
-TEST(file_hazard, a_child_that_is_forked_between_two_runs_has_its_own) {
-  if (has_thread_sanitizer) GTEST_SKIP() << "ThreadSanitizer refuses threads in such a child";
-  const child_end end = in_child([] {
-    sockets_and_files();
-    const pid_t child = fork();
-    if (child == 0) {
-      alarm(60);
-      sockets_and_files();
-      sockets_and_files();
-      _exit(0);
-    }
-    sockets_and_files();
-    int status = 0;
-    waitpid(child, &status, 0);
-    require(status == 0, "the child is well");
-    return sockets_and_files();
-  });
-  EXPECT_EQ(end.exit_code, 0) << "signal " << end.signal << end.text;
-}
-
 // Objects that outlive a run are closed in the next, by another backend's run, or after the last.
 TEST(file_hazard, runs_with_changing_backends_leave_each_other_alone) {
-  const child_end end = in_child([] {
-    using weft::netpoll_backend;
-    weft::net::tcp_listener kept_door;
-    file kept;
-    const scratch_file on_disk("content");
-    for (int i = 0; i < 12; ++i) {
-      constexpr netpoll_backend backends[] = {netpoll_backend::automatic, netpoll_backend::epoll,
-                                              netpoll_backend::io_uring};
-      try {
-        weft::run({.netpoll = backends[i % 3]}, [&] {
-          if (kept_door) {  // of the run before, with another backend
-            weft::scope s;
-            s.go([&] { static_cast<void>(weft::net::connect(kept_door.local_endpoint().to_string())); });
-            require(kept_door.accept().has_value(), "it still reports");
-            s.join();
-            kept.fsync();
-          }
-          kept_door = weft::net::listen("127.0.0.1:0");
-          kept = file::open(on_disk.path(), O_RDWR);
+  using weft::netpoll_backend;
+  weft::net::tcp_listener kept_door;
+  file kept;
+  const scratch_file on_disk("content");
+  for (int i = 0; i < 12; ++i) {
+    constexpr netpoll_backend backends[] = {netpoll_backend::automatic, netpoll_backend::epoll,
+                                            netpoll_backend::io_uring};
+    try {
+      weft::run({.netpoll = backends[i % 3]}, [&] {
+        if (kept_door) {  // of the run before, with another backend
+          weft::scope s;
+          s.go([&] { static_cast<void>(weft::net::connect(kept_door.local_endpoint().to_string())); });
+          EXPECT_TRUE(kept_door.accept().has_value());
+          s.join();
           kept.fsync();
-        });
-      } catch (const std::system_error&) {
-        require(backends[i % 3] == netpoll_backend::io_uring, "only that may be refused");
-      }
+        }
+        kept_door = weft::net::listen("127.0.0.1:0");
+        kept = file::open(on_disk.path(), O_RDWR);
+        kept.fsync();
+      });
+    } catch (const std::system_error&) {
+      EXPECT_EQ(backends[i % 3], netpoll_backend::io_uring) << "only that may be refused";
     }
-    return 0;
-  });
-  EXPECT_EQ(end.exit_code, 0) << "signal " << end.signal << end.text;
+  }
 }
 
 }  // namespace

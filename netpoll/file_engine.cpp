@@ -10,11 +10,7 @@
 
 namespace weft::inline v0::rt {
 
-namespace {
-
-constexpr std::size_t smallest_sector = 512;
-
-}  // namespace
+namespace {}  // namespace
 
 bool file_op::advance(ssize_t result) noexcept {
   if (result == -EINTR) return false;
@@ -23,7 +19,7 @@ bool file_op::advance(ssize_t result) noexcept {
     return false;
   }
   if (result < 0) {
-    // After the last sector of a file whose size is no multiple of what O_DIRECT insists on.
+    // The file's size is no multiple of what O_DIRECT insists on, so what is left begins at no place it accepts.
     const bool past_the_end = result == -EINVAL && direct && action == file_action::read && done != 0;
     if (!past_the_end) error = static_cast<int>(-result);
     return true;
@@ -38,8 +34,7 @@ bool file_op::advance(ssize_t result) noexcept {
   offset += n;
   done += n;
   left -= n;
-  const bool last_sector = direct && action == file_action::read && n % smallest_sector != 0;
-  return left == 0 || last_sector;
+  return left == 0;
 }
 
 void perform_here(file_op& op) noexcept {

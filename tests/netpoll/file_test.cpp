@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -96,22 +97,32 @@ TEST(file, what_is_not_in_the_cache_is_read_all_the_same) {
 // Some pages are cached, some are not: RWF_NOWAIT gives short counts, anywhere.
 TEST(file, what_is_partly_in_the_cache_equals_what_pread_says) {
   weft::run([] {
-    constexpr int page = 4096, pages = 64;
+    constexpr std::size_t page = 4096, pages = 64;
     const std::string pattern = numbered(page * pages);
     const scratch_file on_disk(pattern);
     auto f = file::open(on_disk.path(), O_RDONLY);
+    const int fd = f.native_handle();
     f.fsync();
-    posix_fadvise(f.native_handle(), 0, 0, POSIX_FADV_RANDOM);
-    for (int step : {2, 3, 7}) {
-      for (int i = 0; i < pages; ++i)
-        if (i % step != 0) posix_fadvise(f.native_handle(), i * page, page, POSIX_FADV_DONTNEED);
-      for (const std::size_t offset : {std::size_t{0}, std::size_t{100}, std::size_t{3 * page + 17}}) {
+    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);  // no pages but those that are asked for
+    int short_counts = 0;
+    for (const std::size_t step : {2, 3, 7}) {
+      for (const std::size_t offset : {std::size_t{0}, std::size_t{100}, 3 * page + 17}) {
+        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
         std::string room(pattern.size() - offset + 50, '?');
+        for (std::size_t i = 0; i < pages; ++i)
+          if (i % step != 0 || i == offset / page) {
+            ASSERT_EQ(pread(fd, room.data(), page, static_cast<off_t>(i * page)), static_cast<ssize_t>(page));
+          }
+        const iovec all{room.data(), pattern.size() - offset};
+        const ssize_t at_once = preadv2(fd, &all, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+        short_counts += at_once > 0 && at_once < static_cast<ssize_t>(all.iov_len);
+        room.assign(room.size(), '?');
         ASSERT_EQ(f.read_at(offset, into(room)), pattern.size() - offset);
         ASSERT_TRUE(room.compare(0, pattern.size() - offset, pattern, offset) == 0);
         ASSERT_EQ(room[pattern.size() - offset], '?');
       }
     }
+    if (short_counts == 0) GTEST_SKIP() << "/tmp is never read from a device here";
   });
 }
 

@@ -42,8 +42,10 @@ std::atomic<int> enter_fails{0};
 std::atomic<unsigned> cancel_one_in{0};  // enter: cancels everything that is in flight
 std::atomic<bool> saw_overflow{false};
 std::atomic<std::uint64_t> corrupt_user_data{0};  // the result of a completion with this
-std::atomic<int> deny_removals{0};                // so many results of POLL_REMOVE become EALREADY
-std::atomic<bool> hold_back{false};               // enter waits until it is false again
+std::atomic<unsigned> spoil_one_in{0};            // results of operations: in turn half as much, EINTR, EAGAIN
+std::atomic<unsigned> results{0};
+std::atomic<int> deny_removals{0};   // so many results of POLL_REMOVE become EALREADY
+std::atomic<bool> hold_back{false};  // enter waits until it is false again
 std::atomic<bool> is_held_back{false};
 
 int faulty_setup(unsigned entries, io_uring* ring, io_uring_params* how) {
@@ -59,6 +61,14 @@ void change_results(io_uring* ring) {
   io_uring_cqe* cqe = nullptr;
   io_uring_for_each_cqe(ring, head, cqe) {
     if (corrupt_user_data.load() != 0 && cqe->user_data == corrupt_user_data.load()) cqe->res ^= 1;
+    const bool of_file = cqe->user_data > 4096 && (cqe->user_data & 7) == 0;
+    if (const unsigned k = spoil_one_in.load(); k != 0 && of_file && cqe->res > 0) {
+      const unsigned n = results.fetch_add(1);
+      if (n % k == 0) {
+        const int spoiled[] = {(cqe->res + 1) / 2, -EINTR, -EAGAIN};  // what was read or written is so once more
+        cqe->res = spoiled[n / k % 3];
+      }
+    }
     if ((cqe->user_data & 7) == 3 && cqe->res == 0 && deny_removals.load() > 0) {
       deny_removals.fetch_sub(1);
       cqe->res = -EALREADY;
@@ -109,6 +119,7 @@ class ring : public testing::Test {
     cancel_one_in = 0;
     saw_overflow = false;
     corrupt_user_data = 0;
+    spoil_one_in = 0;
     deny_removals = 0;
     hold_back = false;
     is_held_back = false;
@@ -182,6 +193,18 @@ TEST_F(ring, calls_that_fail_lose_and_repeat_nothing) {
       EXPECT_EQ(exercise(*engine, 50, scaled(40)), 50);
     }
     fail_one_in = 0;
+  });
+}
+
+// Whatever is left of an operation is done by another, until all is done.
+TEST_F(ring, operations_that_are_cut_short_are_finished) {
+  weft::run([] {
+    engine_for_test engine;
+    for (const unsigned k : {5U, 2U}) {
+      spoil_one_in = k;
+      EXPECT_EQ(exercise(*engine, 50, scaled(40)), 50);
+    }
+    spoil_one_in = 0;
   });
 }
 

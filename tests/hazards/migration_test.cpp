@@ -7,16 +7,19 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <mutex>
 #include <set>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <weft/weft.hpp>
 
 #include "runtime/sched/m.hpp"
 #include "runtime/sched/park.hpp"
+#include "tests/netpoll/loopback.hpp"
 #include "tests/support/stress.hpp"
 #include "tests/support/threads.hpp"
 
@@ -99,6 +102,32 @@ TEST_F(migration, every_kind_of_wait_may_change_the_thread) {
       });
     }
     s.join();
+  });
+#ifdef WEFT_DEBUG_CHECKS
+  EXPECT_GT(moves.load(), 0);  // this build moves at each wake
+#endif
+}
+
+// errno is a thread-local, too: the call that fails after a park is made on another thread than the one before it.
+TEST_F(migration, an_error_of_a_socket_is_that_of_the_thread_that_made_the_call) {
+  std::atomic<int> moves{0};
+  weft::run({.maxprocs = 4}, [&] {
+    for (int i = 0; i < scaled(300); ++i) {
+      auto [ours, peers] = weft_test::connected_pair();
+      auto reader = weft::spawn([&, &ours = ours] {
+        const pid_t before = this_thread();
+        std::error_code error;
+        char c;
+        ours.read_some(std::span(&c, 1), error);  // EAGAIN, a park, ECONNRESET
+        if (this_thread() != before) moves.fetch_add(1);
+        return error;
+      });
+      weft_test::until_waiting(1);
+      errno = E2BIG;  // of this thread, where the reader may go on
+      weft_test::reset_on_close(peers);
+      peers.close();
+      ASSERT_EQ(reader.join(), std::errc::connection_reset);
+    }
   });
 #ifdef WEFT_DEBUG_CHECKS
   EXPECT_GT(moves.load(), 0);  // this build moves at each wake

@@ -5,7 +5,6 @@
 
 #include <gtest/gtest.h>
 
-#include <dirent.h>
 #include <unistd.h>
 
 #include <set>
@@ -19,6 +18,7 @@
 #include "netpoll/connect.hpp"
 #include "tests/netpoll/loopback.hpp"
 #include "tests/netpoll/silent_address.hpp"
+#include "tests/support/descriptors.hpp"
 
 namespace {
 
@@ -33,14 +33,6 @@ constexpr weft::rt::nanoseconds_t an_hour = 3'600'000'000'000;
 endpoint nobodys_address() {
   auto listener = weft::net::listen("127.0.0.1:0");
   return listener.local_endpoint();
-}
-
-std::size_t open_descriptors() {
-  std::size_t count = 0;
-  DIR* const directory = opendir("/proc/self/fd");
-  while (readdir(directory) != nullptr) ++count;
-  closedir(directory);
-  return count;
 }
 
 TEST(connect, takes_the_families_in_turn) {
@@ -73,12 +65,12 @@ TEST(connect, one_that_does_not_answer_is_overtaken_and_closed) {
   weft::run([] {
     silent_address silent;
     auto listener = weft::net::listen("127.0.0.1:0");
-    const std::size_t before = open_descriptors();
+    const auto before = open_descriptors();
     {
       connected c = connect_first({silent.where, silent.where, listener.local_endpoint()}, 1'000'000);
       ASSERT_TRUE(c.stream);
       EXPECT_EQ(c.stream.remote_endpoint(), listener.local_endpoint());
-      EXPECT_EQ(open_descriptors(), before + 1);
+      EXPECT_EQ(open_descriptors().size(), before.size() + 1);
     }
     EXPECT_EQ(open_descriptors(), before);
     EXPECT_EQ(weft::num_fibers(), 1u);
@@ -88,7 +80,7 @@ TEST(connect, one_that_does_not_answer_is_overtaken_and_closed) {
 TEST(connect, of_several_that_answer_one_stays_and_the_others_are_closed) {
   weft::run([] {
     auto listener = weft::net::listen("127.0.0.1:0");
-    const std::size_t before = open_descriptors();
+    const auto before = open_descriptors();
     for (int round = 0; round < 50; ++round) {
       {
         connected c = connect_first(std::vector(5, listener.local_endpoint()), 0);
@@ -102,7 +94,7 @@ TEST(connect, of_several_that_answer_one_stays_and_the_others_are_closed) {
           write_text(peer, "x");
           EXPECT_EQ(read_text(c.stream, 1), "x");
         }
-        EXPECT_EQ(open_descriptors(), before + 1);
+        EXPECT_EQ(open_descriptors().size(), before.size() + 1);
       }
     }
     EXPECT_EQ(open_descriptors(), before);
@@ -112,7 +104,7 @@ TEST(connect, of_several_that_answer_one_stays_and_the_others_are_closed) {
 TEST(connect, when_all_fail_the_first_says_why) {
   weft::run([] {
     const endpoint first = nobodys_address();
-    const std::size_t before = open_descriptors();
+    const auto before = open_descriptors();
     connected c = connect_first({first, endpoint::parse("255.255.255.255:1"), nobodys_address()}, an_hour);
     EXPECT_FALSE(c.stream);
     EXPECT_EQ(c.why.error, ECONNREFUSED);
@@ -124,7 +116,7 @@ TEST(connect, when_all_fail_the_first_says_why) {
 TEST(connect, is_cancelled_in_the_middle_and_leaves_nothing) {
   weft::run([] {
     silent_address silent;
-    const std::size_t before = open_descriptors();
+    const auto before = open_descriptors();
     weft::cancel_scope region;
     auto connector = weft::spawn([&] {
       connected c;
@@ -132,7 +124,7 @@ TEST(connect, is_cancelled_in_the_middle_and_leaves_nothing) {
       return c.why;
     });
     until_waiting(4);  // it and its three attempts
-    EXPECT_EQ(open_descriptors(), before + 3);
+    EXPECT_EQ(open_descriptors().size(), before.size() + 3);
     region.cancel();
     const auto why = connector.join();
     EXPECT_EQ(why.error, ECANCELED);

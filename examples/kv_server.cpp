@@ -184,8 +184,11 @@ class append_log {
   append_log(const std::string& path, fsync_policy policy) : path_(path), policy_(policy) {
     if (path.empty()) return;
     file_ = weft::file::open(path, O_RDWR | O_CREAT);
-    if (::flock(file_.native_handle(), LOCK_EX | LOCK_NB) != 0)
-      throw std::system_error(errno, std::system_category(), path + " is another server's");
+    // One that was killed may hold it a moment longer: the kernel first ends what was on its way to the disk.
+    for (int tries = 0; ::flock(file_.native_handle(), LOCK_EX | LOCK_NB) != 0; ++tries) {
+      if (tries == 40) throw std::system_error(errno, std::system_category(), path + " is another server's");
+      weft::sleep_for(50ms);
+    }
     auto folder = std::filesystem::path(path).parent_path();  // the file's name must last, too
     weft::file::open(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY).fsync();
   }

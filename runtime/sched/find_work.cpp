@@ -12,6 +12,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cassert>
 
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/machine.hpp"
@@ -29,14 +30,12 @@ G* take_global(P* p, bool only_one) noexcept {
   const std::uint32_t size = sched.global_size();
   if (size == 0) return nullptr;
   const auto procs = static_cast<std::uint32_t>(sched.procs.load(std::memory_order_relaxed));
-  std::uint32_t n = only_one ? 1 : std::min({size, size / procs + 1, max_batch});
+  const std::uint32_t room = run_queue<G>::capacity - std::min(p->queue.size(), run_queue<G>::capacity);
+  std::uint32_t n = only_one ? 1 : std::min({size, size / procs + 1, max_batch, room + 1});
   G* first = sched.global.pop();
   while (--n > 0) {
-    G* g = sched.global.pop();
-    if (!p->queue.put(g)) {
-      sched.global.push(g);
-      break;
-    }
+    [[maybe_unused]] const bool fits = p->queue.put(sched.global.pop());
+    assert(fits && "thieves only take");
   }
   return first;
 }

@@ -7,8 +7,8 @@
 //   - the pick is one of each 61st: timers, the global queue and the poller get their look there,
 //   - the successor cannot be entered from here: its stack must first be mapped, or it is pinned to another M.
 // Locks that the commit hook will release may be held meanwhile, so nothing here takes a lock, maps memory or runs
-// callbacks. A yield holds none: where its P has nobody else to run it fetches a batch from the global queue, since a
-// fiber that waits for others in a loop of yields must not be alone with the one of 61 picks that looks there.
+// callbacks. A yield holds none, and takes a batch from the global queue where all of the own queue has had some turns:
+// fibers that wait for others in loops of yields must not keep those to the one of 61 picks that looks there.
 //
 // Locked instructions: park and resume none of their own; the pick costs one (runnext or ring).
 #include "runtime/sched/park.hpp"
@@ -141,6 +141,16 @@ static void put_yielding(void* arg) noexcept {
   m->p->queue.put(m->yielding);
 }
 
+// A batch is dear if the queue is long (its half goes back, and all of them are cold), so not at each turn of it.
+static G* pick_for_yield(P* p) noexcept {
+  constexpr std::uint32_t turns = 16;
+  if (sched.global_size() != 0 && ++p->yields_in_a_row > turns * p->queue.size()) {
+    p->yields_in_a_row = 0;
+    if (G* g = take_global(p, false)) return g;
+  }
+  return pick(p);
+}
+
 [[gnu::noinline]] static void yield_fiber(M* m) noexcept {
   G* g = m->cur;
   P* p = m->p;
@@ -154,8 +164,7 @@ static void put_yielding(void* arg) noexcept {
   }
   G* next = nullptr;
   if (count_pick(p)) {  // every time: a loop of yields must still see timers, the global queue and the poller
-    if (m->locked == nullptr) next = pick(p);
-    if (next == nullptr && m->locked == nullptr) next = take_global(p, false);
+    if (m->locked == nullptr) next = pick_for_yield(p);
     if (next == nullptr && p->queue.empty()) {  // nobody to yield to
       leave(m);
       return;

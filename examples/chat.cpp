@@ -43,7 +43,7 @@ using namespace std::chrono_literals;
 using boost::beast::error_code;
 using weft::net::tcp_stream;
 
-constexpr std::size_t backlog = 64;      // messages that a member may be behind
+constexpr std::size_t backlog = 256;     // messages that a member may be behind
 constexpr std::size_t most_text = 4096;  // bytes of a message
 constexpr std::size_t most_name = 32;
 constexpr auto ping_after = 20s;  // without anything to send
@@ -243,7 +243,10 @@ void attend(member& m, room& here, house& home) {
   here.enter(m);
   s.go([&] { write_all(m, home); });
   here.say("-- " + name + " is here");
-  for (std::string said = next_message(m); !said.empty(); said = next_message(m)) here.say(name + ": " + said);
+  for (std::string said = next_message(m); !said.empty(); said = next_message(m)) {
+    here.say(name + ": " + said);
+    weft::yield();  // or one who says much at once would outrun the writers of the rest
+  }
   here.leave(m);
   m.outbox.close();
   here.say("-- " + name + " has left");

@@ -275,7 +275,7 @@ class connection {
         send(http::response<http::empty_body>(http::status::continue_, 11), false);
       if (!error) http::read(stream_, buffer_, parser, error);
       if (error) return refuse(error);
-      request r = parser.release();
+      request& r = parser.get();
       if (ending_.cancelled()) r.keep_alive(false);
       if (!answer(r)) return;
     }

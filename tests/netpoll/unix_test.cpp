@@ -17,7 +17,7 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
-#include <vector>
+#include <thread>
 
 #include "tests/netpoll/loopback.hpp"
 
@@ -186,6 +186,24 @@ TEST_F(unix_, connect_waits_while_the_queue_is_full) {
     auto late = second.join();
     write_text(late, "x");
     EXPECT_EQ(read_text(other, 1), "x");
+  });
+}
+
+TEST_F(unix_, serves_plain_threads) {
+  weft::run([&] {
+    auto listener = weft::net::listen_unix(path("s"));
+    ASSERT_EQ(listen(listener.native_handle(), 0), 0);
+    auto in_the_queue = weft::net::connect_unix(path("s"));
+    std::string got;
+    std::thread caller([&] {
+      auto stream = weft::net::connect_unix(path("s"));  // waits for room
+      got = read_text(stream, 5);
+    });
+    until_waiting(1);
+    auto first = *listener.accept(), second = *listener.accept();
+    write_text(second, "hello");
+    weft::blocking([&] { caller.join(); });
+    EXPECT_EQ(got, "hello");
   });
 }
 

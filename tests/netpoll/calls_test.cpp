@@ -19,6 +19,7 @@
 #include <system_error>
 
 #include "tests/netpoll/loopback.hpp"
+#include "tests/support/backend.hpp"
 #include "tests/support/undisturbed.hpp"
 
 namespace {
@@ -142,7 +143,8 @@ TEST(calls, an_echo_is_one_recv_and_one_send_on_either_side) {
     };
     const int made = undisturbed(echoes);
     EXPECT_GE(made, 2 * rounds);
-    EXPECT_LE(made, 2 * rounds + rounds / 2);  // an edge of room for writing may come with data that was read already
+    // An edge of room for writing may come with data that was read already; by io_uring any edge may.
+    EXPECT_LE(made, sockets_by_io_uring() ? 4 * rounds : 2 * rounds + rounds / 2);
     ours.shutdown_write();
     s.join();
   });

@@ -27,8 +27,6 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <deque>
 #include <span>
 #include <string>
@@ -40,6 +38,7 @@
 #include <weft/net.hpp>
 #include <weft/weft.hpp>
 
+#include "tests/support/backend.hpp"
 #include "tests/support/child.hpp"
 #include "tests/support/stress.hpp"
 #include "tests/support/until_waiting.hpp"
@@ -312,11 +311,6 @@ int run_clients(const line& between, int count) {
   return 1;
 }
 
-bool by_epoll() {
-  const char* const backend = std::getenv("WEFT_NETPOLL");
-  return backend == nullptr || std::strcmp(backend, "io_uring") != 0;
-}
-
 void run_server(const line& between, pid_t client, int count) {
   int staying = 0;
   std::int64_t bytes = 0;
@@ -339,7 +333,8 @@ void run_server(const line& between, pid_t client, int count) {
     const std::int64_t right = weft::blocking([&] { return between.to_server.next(); });
     require(right == bytes, "every byte of every connection came back");
     until([&] { return static_cast<int>(weft::num_fibers() - fibers) == staying; });
-    require((looks > 0) == by_epoll(), "looks into the poller are counted, and io_uring needs none");
+    require((looks > 0) != weft_test::sockets_by_io_uring(),
+            "looks into the poller are counted, and io_uring needs none");
     require(echoes_begun == count, "every connection was accepted, once");
     require(open_sockets() == sockets + staying, "those who have gone hold no socket");
 

@@ -10,7 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <string>
+#include <system_error>
 
 #include <weft/net.hpp>
 #include <weft/weft.hpp>
@@ -77,14 +79,26 @@ int sockets_and_files() {
   return 0;
 }
 
+/// Descriptors of this process that are such: "[eventpoll]", "[io_uring]".
+int count_of(const std::string& kind) {
+  int count = 0;
+  for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    count += std::filesystem::read_symlink(each.path(), gone).string() == "anon_inode:" + kind;
+  }
+  return count;
+}
+
 // Each has a ring, threads and a poller of its own; those of the parent are not the child's to use.
 TEST(file_fork, a_child_that_is_forked_between_two_runs_has_its_own) {
   if (has_thread_sanitizer) GTEST_SKIP() << "ThreadSanitizer refuses threads in such a child";
   const child_end end = in_child([] {
     sockets_and_files();
+    require(count_of("[eventpoll]") + count_of("[io_uring]") > 0, "what there is, is found");
     const pid_t child = fork();
     if (child == 0) {
       alarm(60);
+      require(count_of("[eventpoll]") == 0 && count_of("[io_uring]") == 0, "the parent's are closed");
       sockets_and_files();
       sockets_and_files();
       _exit(0);

@@ -11,11 +11,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 
 #include <weft/weft.hpp>
 
+#include "netpoll/await.hpp"
 #include "tests/support/scratch_file.hpp"
 #include "tests/support/stress.hpp"
 #include "tests/support/until_waiting.hpp"
@@ -90,7 +92,35 @@ TEST(file_pool, nothing_is_left_behind_by_a_thread_that_ends) {
     file_pool& pool = new_pool(4, 1);
     EXPECT_EQ(exercise(pool, 8, scaled(300)), 8);
     until([&] { return pool.threads() == 0; });
+
+    const scratch_file on_disk("content");
+    const int fd = open(on_disk.path().c_str(), O_RDONLY | O_CLOEXEC);
+    for (int round = 0; round < 20; ++round) {
+      char room[7];
+      file_op op(file_action::read, fd, room, sizeof room, 0);
+      ASSERT_TRUE(pool.prepare());
+      for (int i = 0; i < 100 && pool.threads() != 0; ++i) usleep(10);  // it may not end, however long this takes
+      hand_over_and_wait(op, [&]() noexcept { pool.submit(op); });
+      EXPECT_EQ(op.done, sizeof room);
+    }
+    close(fd);
   });
+}
+
+// What a file system says that checks the place before it looks whether the file ends there.
+TEST(file_op, a_direct_read_ends_where_the_rest_begins_at_no_place_that_is_accepted) {
+  char room[8192];
+  file_op op(file_action::read, -1, room, sizeof room, 0);
+  op.direct = true;
+  EXPECT_FALSE(op.advance(5000));
+  EXPECT_TRUE(op.advance(-EINVAL));
+  EXPECT_EQ(op.done, 5000u);
+  EXPECT_EQ(op.error, 0);
+
+  file_op refused(file_action::read, -1, room, sizeof room, 1);
+  refused.direct = true;
+  EXPECT_TRUE(refused.advance(-EINVAL));
+  EXPECT_EQ(refused.error, EINVAL);
 }
 
 }  // namespace

@@ -388,22 +388,22 @@ TEST(file, ten_thousand_at_a_time) {
   });
 }
 
-// Reads that need no park do not keep everybody else from the only P.
+// Reads that need no park do not keep everybody else from the only P, also without the monitor's help.
 TEST(file, reads_of_the_cache_give_others_a_turn) {
   weft::run({.maxprocs = 1}, [] {
     const scratch_file on_disk("x");
     auto f = file::open(on_disk.path(), O_RDONLY);
-    std::atomic<bool> over{false};
-    auto reader = weft::spawn([&] {
-      char c;
-      while (!over.load(std::memory_order_relaxed)) f.read_at(0, std::span(&c, 1));
-    });
-    undisturbed([] {  // without the monitor's help
+    undisturbed([&] {
+      std::atomic<bool> over{false};
+      auto reader = weft::spawn([&] {
+        char c;
+        while (!over.load(std::memory_order_relaxed)) f.read_at(0, std::span(&c, 1));
+      });
       for (int i = 0; i < 20; ++i) weft::yield();
+      over = true;
+      reader.join();
       return true;
     });
-    over = true;
-    reader.join();
   });
 }
 

@@ -330,7 +330,7 @@ void ring_engine::unwatched(unwatch_request& u, int result) noexcept {
   u.under_way = false;
   if (u.of.now == watch_request::state::none)
     end_of(u.of);
-  else if (result == -EALREADY)  // it was just reporting, and goes on
+  else if (result != 0 && result != -ENOENT)  // EALREADY: it was just reporting, and goes on
     unwatch(u);
 }
 

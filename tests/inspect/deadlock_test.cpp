@@ -17,12 +17,15 @@
 #include <string>
 #include <thread>
 
+#include <weft/file.hpp>
 #include <weft/net.hpp>
 #include <weft/signals.hpp>
 #include <weft/weft.hpp>
 
+#include "netpoll/backend.hpp"
 #include "tests/support/captured_stderr.hpp"
 #include "tests/support/sanitizers.hpp"
+#include "tests/support/scratch_file.hpp"
 
 namespace {
 
@@ -241,6 +244,41 @@ TEST_F(deadlock, an_open_descriptor_that_nobody_waits_for_is_none) {
     });
   };
   EXPECT_EXIT(die(), ExitedWithCode(2), HasSubstr(report));
+}
+
+// A pipe stands for a slow device: the read ends when a child of ours writes.
+TEST_F(deadlock, a_file_operation_is_hope) {
+  const auto go_on = [] {
+    weft::run({.deadlock = deadlock_policy::fatal}, [] {
+      int ends[2];
+      if (pipe2(ends, O_CLOEXEC) != 0) _exit(1);
+      if (fork() == 0) {
+        std::this_thread::sleep_for(longer_than_the_report_takes);
+        _exit(write(ends[1], "x", 1) == 1 ? 0 : 1);
+      }
+      char c = 0;
+      weft::rt::file_op op(weft::rt::file_action::read, ends[0], &c, 1, 0);
+      perform(weft::rt::engine_for_files(), op);
+    });
+    _exit(0);
+  };
+  EXPECT_EXIT(go_on(), ExitedWithCode(0), Not(HasSubstr("asleep")));
+}
+
+TEST_F(deadlock, the_threads_that_serve_files_are_none) {
+  if (weft_test::has_thread_sanitizer) GTEST_SKIP() << "the sanitizer has a thread of its own";
+  for (const auto backend : {weft::netpoll_backend::automatic, weft::netpoll_backend::epoll}) {
+    const auto die = [backend] {
+      weft::run({.netpoll = backend}, [] {
+        const weft_test::scratch_file on_disk;
+        auto f = weft::file::open(on_disk.path(), O_RDWR);
+        unlink(on_disk.path().c_str());
+        f.fsync();
+        wait_in_vain({});
+      });
+    };
+    EXPECT_EXIT(die(), ExitedWithCode(2), HasSubstr(report));
+  }
 }
 
 TEST_F(deadlock, a_signal_is_hope) {

@@ -34,6 +34,8 @@ using weft_test::refuse;
 using weft_test::require;
 using weft_test::scratch_file;
 
+[[maybe_unused]] const int no_choice = unsetenv("WEFT_NETPOLL");  // the tests make theirs
+
 constexpr int no_filters = 77;
 constexpr int no_io_uring = 78;
 

@@ -159,6 +159,53 @@ TEST(file_hazard, operations_go_on_beside_children_that_are_forked_and_exec) {
   });
 }
 
+// The kernel would otherwise write into stacks that are other fibers' by then, or nobody's.
+TEST(file_hazard, a_run_that_ends_waits_for_what_has_begun) {
+  const std::string pattern = numbered(16 * page);
+  const scratch_file on_disk(pattern);
+  for (int round = 0; round < scaled(20); ++round) {
+    std::atomic<int> begun{0}, ended{0};
+    weft::run([&] {
+      auto f = std::make_shared<file>(file::open(on_disk.path(), O_RDWR));
+      for (int i = 0; i < 16; ++i)
+        weft::go([&, f] {
+          std::error_code error;
+          for (;;) {
+            begun.fetch_add(1);
+            f->fsync(error);
+            ended.fetch_add(1);
+            if (error) break;
+          }
+          EXPECT_EQ(error, std::errc::operation_canceled);
+        });
+      until([&] { return begun.load() >= 16; });
+    });
+    EXPECT_EQ(begun.load(), ended.load());
+  }
+}
+
+// A plain thread that is inside when the run ends gets what it asked for; the next time it is told.
+TEST(file_hazard, a_plain_thread_outlives_the_run) {
+  const scratch_file on_disk("content");
+  for (int round = 0; round < scaled(20); ++round) {
+    std::thread other;
+    std::atomic<int> done{0};
+    weft::run([&] {
+      auto f = std::make_shared<file>(file::open(on_disk.path(), O_RDWR));
+      other = std::thread([&, f] {
+        std::error_code error;
+        while (!error) {
+          f->fsync(error);
+          done.fetch_add(1);
+        }
+        EXPECT_EQ(error, std::errc::operation_canceled);
+      });
+      until([&] { return done.load() > 2; });
+    });
+    other.join();
+  }
+}
+
 // Objects that outlive a run are closed in the next, by another backend's run, or after the last.
 TEST(file_hazard, runs_with_changing_backends_leave_each_other_alone) {
   using weft::netpoll_backend;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <array>
 #include <csignal>
@@ -14,9 +15,12 @@
 #include <span>
 #include <system_error>
 
+#include <weft/file.hpp>
+
 #include "runtime/fiber/stack.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "tests/netpoll/loopback.hpp"
+#include "tests/support/scratch_file.hpp"
 
 namespace {
 
@@ -66,6 +70,26 @@ TEST_F(overflow, of_one_piece_of_several_is_reported) {
               testing::KilledBySignal(SIGSEGV), report);
 }
 
+/// The same with a file that holds something, opened with these flags.
+void with_a_file(int flags, const std::function<void(weft::file&)>& body) {
+  on_a_deep_fiber([&](tcp_stream&) {
+    const scratch_file on_disk("some text");
+    auto f = weft::file::open(on_disk.path(), flags);
+    unlink(on_disk.path().c_str());
+    body(f);
+  });
+}
+
+TEST_F(overflow, of_a_buffer_for_a_file_is_reported_whoever_fills_it) {
+  EXPECT_EXIT(with_a_file(O_RDONLY, [](weft::file& f) { f.read_at(0, on_the_edge(16, 64)); }),
+              testing::KilledBySignal(SIGSEGV), report);
+  EXPECT_EXIT(with_a_file(O_WRONLY, [](weft::file& f) { f.write_at(0, std::span<const char>(on_the_edge(1, 2))); }),
+              testing::KilledBySignal(SIGSEGV), report);
+  EXPECT_EXIT(  // by the engine
+      with_a_file(O_WRONLY | O_SYNC, [](weft::file& f) { f.write_at(0, std::span<const char>(on_the_edge(1, 2))); }),
+      testing::KilledBySignal(SIGSEGV), report);
+}
+
 TEST_F(overflow, is_not_what_another_bad_address_is) {
   on_a_deep_fiber([](tcp_stream& s) {
     constexpr std::size_t size = 4096;
@@ -75,6 +99,17 @@ TEST_F(overflow, is_not_what_another_bad_address_is) {
     s.write_all(std::span<const char>(nothing, size), error);
     EXPECT_EQ(error, std::errc::bad_address);
     s.read_some(std::span(nothing, size), error);
+    EXPECT_EQ(error, std::errc::bad_address);
+    munmap(nothing, size);
+  });
+  with_a_file(O_RDWR | O_SYNC, [](weft::file& f) {
+    constexpr std::size_t size = 4096;
+    auto* const nothing = static_cast<char*>(mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(nothing, MAP_FAILED);
+    std::error_code error;
+    EXPECT_EQ(f.write_at(0, std::span<const char>(nothing, size), error), 0u);
+    EXPECT_EQ(error, std::errc::bad_address);
+    EXPECT_EQ(f.read_at(0, std::span(nothing, size), error), 0u);
     EXPECT_EQ(error, std::errc::bad_address);
     munmap(nothing, size);
   });

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netpoll/accept.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 
 #include "netpoll/calls.hpp"
+#include "netpoll/open.hpp"
 #include "netpoll/side.hpp"
 
 namespace weft::inline v0::rt {
@@ -36,25 +40,32 @@ bool passed_over(int error) noexcept {
 
 }  // namespace
 
-accepted accept_one(descriptor* listener) noexcept {
+accepted accept_one(descriptor* listener, bool short_reads_tell) noexcept {
   accepted result;
   held_side side(listener, direction::read, result.why);
   nanoseconds_t pause = first_pause;
+  int fd = -1;  // taken in, and not yet a descriptor of ours
   while (side) {
-    const int fd = accept_now(side.fd(), result.peer);
-    if (fd >= 0) {
-      result.fd = fd;
-      break;
+    int error = 0;
+    if (fd < 0) {
+      fd = accept_now(side.fd(), result.peer);
+      if (fd < 0) error = -fd;
     }
-    if (passed_over(-fd)) continue;
-    if (scarce(-fd)) {
+    if (fd >= 0) {
+      result.d = adopt_descriptor(fd, short_reads_tell, error);
+      if (result.d != nullptr) return result;
+      if (error == ENOSPC) error = ENOMEM;  // the limit of what epoll may watch
+    }
+    if (passed_over(error)) continue;
+    if (scarce(error)) {
       result.why = failure_of(side.it().pause(direction::read, steady_now() + pause));
       pause = std::min(2 * pause, longest_pause);
       if (result.why) break;
-    } else if (!side.again(fd, result.why)) {
+    } else if (!side.again(-error, result.why)) {
       break;
     }
   }
+  if (fd >= 0) ::close(fd);
   result.closed = result.why.error == ECANCELED && !result.why.cancelled;
   return result;
 }

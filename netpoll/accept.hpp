@@ -11,13 +11,13 @@
 namespace weft::inline v0::rt {
 
 struct accepted {
-  int fd = -1;  ///< the new connection's, non-blocking; -1: `why`
+  descriptor* d = nullptr;  ///< the new connection's; null: `why`
   sockaddr_storage peer;
   failure why;
   bool closed = false;  ///< the listener is
 };
 
-/// Waits for one. `listener` may be null.
-accepted accept_one(descriptor* listener) noexcept;
+/// Waits for one. `listener` may be null; `short_reads_tell` as in `open_descriptor`.
+accepted accept_one(descriptor* listener, bool short_reads_tell) noexcept;
 
 }  // namespace weft::inline v0::rt

@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cstring>
 #include <initializer_list>
+#include <memory>
 #include <utility>
 
 #include <weft/runtime.hpp>
@@ -78,9 +79,9 @@ std::error_code resolver_error(int code, int error) {
   return {code, *category};
 }
 
-void resolve(const host_and_port& at, bool passive, rt::lookup& result) {
+void resolve(const host_and_port& at, bool passive, int type, rt::lookup& result) {
   addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_socktype = type;
   hints.ai_flags = passive ? AI_PASSIVE : 0;
   addrinfo* list = nullptr;
   int error = 0;
@@ -93,13 +94,13 @@ void resolve(const host_and_port& at, bool passive, rt::lookup& result) {
     result.error = resolver_error(code, error);
     return;
   }
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(list, freeaddrinfo);
   for (const addrinfo* each = list; each != nullptr; each = each->ai_next) {
     sockaddr_storage address{};
     if (each->ai_family != AF_INET && each->ai_family != AF_INET6) continue;
     std::memcpy(&address, each->ai_addr, std::min<std::size_t>(each->ai_addrlen, sizeof address));
     result.found.push_back(rt::endpoint_access::from(address));
   }
-  freeaddrinfo(list);
   if (result.found.empty()) result.error = resolver_error(EAI_NONAME, 0);
 }
 
@@ -209,12 +210,12 @@ bool look_up_numeric(std::string_view where, bool passive, host_and_port& at, lo
 
 }  // namespace
 
-lookup look_up(std::string_view where, bool passive) {
+lookup look_up(std::string_view where, bool passive, int type) {
   lookup result;
   host_and_port at;
   if (look_up_numeric(where, passive, at, result)) return result;
   try {
-    resolve(at, passive, result);
+    resolve(at, passive, type, result);
   } catch (const cancelled&) {
     result.error = {ECANCELED, std::system_category()};
     result.cancelled = true;

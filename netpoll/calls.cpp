@@ -53,7 +53,8 @@ static Result or_errno(Result result) noexcept {
 namespace {
 
 /// `call`, whose SIGPIPE nobody sees. One that was pending before stays so: signals of a kind do not add up.
-template <class F>
+/// `may_move_some`: it may raise the signal and still return how much it has moved before.
+template <bool may_move_some = false, class F>
 ssize_t without_sigpipe(F call) noexcept {
   sigset_t pipe_only, before, pending;
   sigemptyset(&pipe_only);
@@ -62,7 +63,7 @@ ssize_t without_sigpipe(F call) noexcept {
   const bool was_blocked = sigismember(&before, SIGPIPE) == 1;
   const bool was_pending = was_blocked && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
   const ssize_t result = or_errno(call());
-  if (result == -EPIPE && !was_pending) {
+  if ((may_move_some || result == -EPIPE) && !was_pending) {
     const timespec at_once{};
     while (sigtimedwait(&pipe_only, nullptr, &at_once) < 0 && errno == EINTR) {
     }
@@ -125,7 +126,7 @@ ssize_t without_sigpipe(F call) noexcept {
 }
 
 [[gnu::noinline]] ssize_t splice_now(int from, int to, std::size_t n) noexcept {
-  return without_sigpipe([=] { return ::splice(from, nullptr, to, nullptr, n, SPLICE_F_NONBLOCK); });
+  return without_sigpipe<true>([=] { return ::splice(from, nullptr, to, nullptr, n, SPLICE_F_NONBLOCK); });
 }
 
 [[gnu::noinline]] int accept_now(int fd, sockaddr_storage& peer) noexcept {

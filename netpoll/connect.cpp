@@ -9,8 +9,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <new>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include <weft/chan.hpp>
@@ -160,6 +164,12 @@ connected rt::connect_first(const std::vector<net::endpoint>& to, nanoseconds_t 
     return race(to, stagger);
   } catch (const cancelled&) {
     result.why = {ECANCELED, true};
+  } catch (const std::system_error& no_fiber) {
+    result.why = {no_fiber.code().value()};
+  } catch (const std::bad_alloc&) {
+    result.why = {ENOMEM};
+  } catch (const std::logic_error&) {  // the runtime ends, and this is a plain thread
+    result.why = {ECANCELED};
   }
   return result;
 }

@@ -240,7 +240,7 @@ class basic_descriptor {
   }
 
   /// Fails what waits and what will come, and returns when nobody is inside any more; not cancellable. True: the caller
-  /// is the one who closes the file. False: somebody else has, or is at it.
+  /// is the one who closes the file, and says `closed` when he has. False: somebody else has, or is at it.
   bool close() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     batch woken;
     lock_.lock();
@@ -249,6 +249,7 @@ class basic_descriptor {
       return false;
     }
     closed_ = true;
+    closing_ = true;
     for (side& s : sides_) {
       while (typename Env::fiber* g = claimed(s.waiters, wait_result::closed)) woken.push_back(g);
       while (typename Env::fiber* g = claimed(s.queue, wait_result::closed)) woken.push_back(g);
@@ -263,6 +264,27 @@ class basic_descriptor {
     node w;
     wait_in_queue<Env>(lock_, closers_, w, {wait_reason::io_wait, false, never});
     return true;
+  }
+
+  /// The one who closes: the last that he does here.
+  void closed() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    closing_ = false;
+    typename Env::fiber* next = claimed(owners_, wait_result::ok);
+    lock_.unlock();
+    if (next != nullptr) Env::wake(next);
+  }
+
+  /// The owner, after a `close` that was not his: waits until the one who closes has finished, since the slot, and the
+  /// number, may be somebody else's after that. Not cancellable.
+  void wait_until_closed() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    if (!closing_) {
+      lock_.unlock();
+      return;
+    }
+    node w;
+    wait_in_queue<Env>(lock_, owners_, w, {wait_reason::io_wait, false, never});
   }
 
   /// The poller: an edge. What it claims it appends to `ready`. False: it was meant for somebody who is gone.
@@ -354,9 +376,11 @@ class basic_descriptor {
   typename Env::template var<std::uint32_t> generation_{1};
   typename Env::template var<std::uint32_t> holds_{0};
   typename Env::template var<bool> closed_{true};
+  typename Env::template var<bool> closing_{false};  ///< somebody is between `close` and `closed`
   typename Env::template var<bool> probes_{true};
   side sides_[2];
   detail::wait_list closers_;
+  detail::wait_list owners_;  ///< who is about to give the slot back, while somebody else closes it
 };
 
 }  // namespace weft::inline v0::rt

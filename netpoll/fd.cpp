@@ -2,7 +2,6 @@
 // Descriptors that the program brings. Others may read them too, so a short read says nothing.
 #include <weft/net/fd.hpp>
 
-#include <poll.h>
 #include <sys/stat.h>
 
 #include <string>
@@ -16,15 +15,6 @@ namespace weft::inline v0 {
 using namespace rt;
 
 namespace {
-
-/// Edges tell only of changes, so the state is asked for first, as every operation does.
-void await(descriptor* d, direction which, failure& why) noexcept {
-  held_side side(d, which, why);
-  while (side) {
-    const int result = poll_now(side.fd(), which == direction::read ? POLLIN : POLLOUT);
-    if (result == 0 || !side.again(result, why)) break;
-  }
-}
 
 file_kind kind_now(int number) noexcept {
   switch (format_now(number)) {
@@ -86,29 +76,29 @@ fd::fd(int number) {
 
 void fd::wait_readable(std::error_code& error) {
   failure why;
-  await(d_, direction::read, why);
+  await_readiness(d_, direction::read, why);
   error = to_code(why);
 }
 
 void fd::wait_readable() {
   failure why;
-  await(d_, direction::read, why);
+  await_readiness(d_, direction::read, why);
   if (why) raise(why, "wait_readable on descriptor " + std::to_string(d_ != nullptr ? d_->fd() : -1));
 }
 
 void fd::wait_writable(std::error_code& error) {
   failure why;
-  await(d_, direction::write, why);
+  await_readiness(d_, direction::write, why);
   error = to_code(why);
 }
 
 void fd::wait_writable() {
   failure why;
-  await(d_, direction::write, why);
+  await_readiness(d_, direction::write, why);
   if (why) raise(why, "wait_writable on descriptor " + std::to_string(d_ != nullptr ? d_->fd() : -1));
 }
 
-int fd::release() noexcept { return d_ != nullptr && detach_descriptor(*d_) ? d_->fd() : -1; }
+int fd::release() noexcept { return d_ != nullptr ? detach_descriptor(*d_) : -1; }
 
 }  // namespace net
 }  // namespace weft::inline v0

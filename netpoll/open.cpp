@@ -52,6 +52,7 @@ descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept
     error = reporter->add(*d);
     if (error == 0) return d;
     d->close();
+    d->closed();
     give_back_descriptor(d);
   }
   return nullptr;
@@ -63,19 +64,30 @@ descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept 
   return d;
 }
 
-bool detach_descriptor(descriptor& d) noexcept {
+// Between `close` and `closed` nobody else gives the slot back.
+static bool detach(descriptor& d) noexcept {
   if (!d.close()) return false;
   d.reporter->remove(d);
   if (d.blocks_elsewhere) set_blocking_now(d.fd(), true);
   return true;
 }
 
-void close_descriptor(descriptor& d) noexcept {
-  if (detach_descriptor(d)) ::close(d.fd());
+int detach_descriptor(descriptor& d) noexcept {
+  if (!detach(d)) return -1;
+  const int fd = d.fd();
+  d.closed();
+  return fd;
+}
+
+bool close_descriptor(descriptor& d) noexcept {
+  if (!detach(d)) return false;
+  ::close(d.fd());
+  d.closed();
+  return true;
 }
 
 void release_descriptor(descriptor* d) noexcept {
-  close_descriptor(*d);
+  if (!close_descriptor(*d)) d->wait_until_closed();
   give_back_descriptor(d);
 }
 

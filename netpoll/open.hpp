@@ -10,12 +10,12 @@ namespace weft::inline v0::rt {
 descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept;
 /// The same, taking `fd` over: null, and it is closed.
 descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept;
-/// Wakes and fails all who wait, waits (shielded) until they have left, and deregisters the file. True: the caller is to
-/// close it; false: somebody else has.
-bool detach_descriptor(descriptor& d) noexcept;
-/// Detaches it and closes the file. A second call does nothing.
-void close_descriptor(descriptor& d) noexcept;
-/// Closes it, and gives it back; nobody knows of it any more.
+/// Wakes and fails all who wait, waits (shielded) until they have left, and deregisters the file, which is the caller's
+/// from then on. -1: somebody else has closed it, or is at it.
+int detach_descriptor(descriptor& d) noexcept;
+/// Detaches it and closes the file. A second call does nothing, and says false: the first may still be at it.
+bool close_descriptor(descriptor& d) noexcept;
+/// Closes it, and gives it back; nobody knows of it any more, but for one who may still be about to leave its `close`.
 void release_descriptor(descriptor* d) noexcept;
 /// Throws std::logic_error without a runtime, naming `what` was tried.
 void need_runtime(const char* what);

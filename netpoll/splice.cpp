@@ -9,12 +9,14 @@
 //     socket to pipe     buffer of 32 KiB 0.30, 0.68; splice 0.15, 0.39
 //     pipe to socket     buffer of 32 KiB 0.23, 0.53; splice 0.16, 0.47
 //
-// The reading side is held throughout, the writing side only while something is moved: who waits for more to read keeps
-// nobody from writing.
+// Both sides are held only while something is moved, and one of them alone is waited for: who waits for more to read keeps
+// nobody from writing, and either end can be closed while the other stalls.
 #include <weft/io.hpp>
 #include <weft/net/byte_stream.hpp>
 
 #include <poll.h>
+
+#include <cerrno>
 
 #include "netpoll/access.hpp"
 #include "netpoll/calls.hpp"
@@ -30,12 +32,17 @@ constexpr std::size_t at_a_time = std::size_t{64} << 10;  // what a pipe holds
 
 bool is_stream_socket(file_kind kind) noexcept { return kind == file_kind::tcp || kind == file_kind::unix_domain; }
 
-enum class moved { some, all, source_is_empty, nothing_possible, failed };
+enum class moved { some, all, source_is_empty, sink_is_full, nothing_possible, failed };
+
+constexpr int most_vain_calls = 8;  ///< that say EAGAIN though both are ready, before bytes are copied instead
 
 /// EAGAIN does not tell which of the two it is.
-moved move_some(held_side& in, descriptor& to, std::uint64_t& total, failure& why) noexcept {
+moved move_some(descriptor& from, descriptor& to, std::uint64_t& total, failure& why) noexcept {
+  held_side in(&from, direction::read, why);
+  if (!in) return moved::failed;
   held_side out(&to, direction::write, why);
-  while (out) {
+  if (!out) return moved::failed;
+  for (int call = 0; call < most_vain_calls; ++call) {
     const ssize_t n = splice_now(in.fd(), out.fd(), at_a_time);
     if (n == 0) return moved::all;
     if (n > 0) {
@@ -43,13 +50,14 @@ moved move_some(held_side& in, descriptor& to, std::uint64_t& total, failure& wh
       return moved::some;
     }
     if (n == -EINVAL && total == 0) return moved::nothing_possible;
-    if (n == -EAGAIN) {
-      if (poll_now(in.fd(), POLLIN) == -EAGAIN) return moved::source_is_empty;
-      if (poll_now(out.fd(), POLLOUT) != -EAGAIN) continue;  // it has changed just now
+    if (n != -EAGAIN && n != -EINTR) {
+      why.error = static_cast<int>(-n);
+      return moved::failed;
     }
-    if (!out.again(n, why)) break;
+    if (poll_now(in.fd(), POLLIN) == -EAGAIN) return moved::source_is_empty;
+    if (poll_now(out.fd(), POLLOUT) == -EAGAIN) return moved::sink_is_full;
   }
-  return moved::failed;
+  return moved::nothing_possible;
 }
 
 }  // namespace
@@ -62,13 +70,11 @@ bool detail::splice_all(net::byte_stream& from, net::byte_stream& to, std::uint6
   const bool out_of = source->kind == file_kind::pipe && is_stream_socket(sink->kind);
   if (!into && !out_of) return false;
   failure why;
-  {
-    held_side in(source, direction::read, why);
-    while (in && !why) {
-      const moved how = move_some(in, *sink, total, why);
-      if (how == moved::nothing_possible) return false;
-      if (how == moved::all || (how == moved::source_is_empty && !in.again(-EAGAIN, why))) break;
-    }
+  for (moved how = moved::some; how != moved::all && !why;) {
+    how = move_some(*source, *sink, total, why);
+    if (how == moved::nothing_possible) return false;
+    if (how == moved::source_is_empty) await_readiness(source, direction::read, why);
+    if (how == moved::sink_is_full) await_readiness(sink, direction::write, why);
   }
   if (error != nullptr)
     *error = to_code(why);

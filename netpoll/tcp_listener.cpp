@@ -46,25 +46,21 @@ descriptor* listen_on(const net::endpoint& at, net::endpoint& local, failure& wh
 
 namespace net {
 
-static std::optional<tcp_stream> stream_of(accepted& taken) noexcept {
-  if (taken.why) return std::nullopt;
-  descriptor* const d = open_descriptor(taken.fd, true, taken.why.error);
-  if (d == nullptr) return std::nullopt;
-  return net_access::stream(d, endpoint_access::from(taken.peer));
+static std::optional<tcp_stream> stream_of(const accepted& taken) noexcept {
+  if (taken.d == nullptr) return std::nullopt;
+  return net_access::stream(taken.d, endpoint_access::from(taken.peer));
 }
 
 std::optional<tcp_stream> tcp_listener::accept(std::error_code& error) {
-  accepted taken = accept_one(d_);
-  std::optional<tcp_stream> stream = stream_of(taken);
+  const accepted taken = accept_one(d_, true);
   error = to_code(taken.why);
-  return stream;
+  return stream_of(taken);
 }
 
 std::optional<tcp_stream> tcp_listener::accept() {
-  accepted taken = accept_one(d_);
-  std::optional<tcp_stream> stream = stream_of(taken);
+  const accepted taken = accept_one(d_, true);
   if (taken.why && !taken.closed) raise(taken.why, "accept on " + local_.to_string());
-  return stream;
+  return stream_of(taken);
 }
 
 static tcp_listener listen_at(std::string_view where, failure& why, std::error_code& error, std::string& detail) {

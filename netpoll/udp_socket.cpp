@@ -80,7 +80,7 @@ struct udp_socket::bound {
 
 udp_socket::bound udp_socket::bind_at(std::string_view where) {
   need_runtime("udp_socket::bind");
-  lookup at = look_up(where, true);
+  lookup at = look_up(where, true, SOCK_DGRAM);
   bound result{nullptr, {}, false, at.error, at.cancelled, std::move(at.detail)};
   for (const endpoint& each : at.found) {
     failure why;

@@ -154,24 +154,22 @@ void unix_stream::shutdown_write() {
   if (error) raise({error.value()}, "shutdown of a Unix-domain socket");
 }
 
-static std::optional<unix_stream> stream_of(accepted& taken) noexcept {
-  descriptor* const d = taken.why ? nullptr : unix_descriptor(taken.fd, taken.why);
-  if (d == nullptr) return std::nullopt;
-  return net_access::unix_end(d);
+static std::optional<unix_stream> stream_of(const accepted& taken) noexcept {
+  if (taken.d == nullptr) return std::nullopt;
+  taken.d->kind = file_kind::unix_domain;
+  return net_access::unix_end(taken.d);
 }
 
 std::optional<unix_stream> unix_listener::accept(std::error_code& error) {
-  accepted taken = accept_one(d_);
-  std::optional<unix_stream> stream = stream_of(taken);
+  const accepted taken = accept_one(d_, false);
   error = to_code(taken.why);
-  return stream;
+  return stream_of(taken);
 }
 
 std::optional<unix_stream> unix_listener::accept() {
-  accepted taken = accept_one(d_);
-  std::optional<unix_stream> stream = stream_of(taken);
+  const accepted taken = accept_one(d_, false);
   if (taken.why && !taken.closed) raise(taken.why, "accept on " + said_of(path(), ""));
-  return stream;
+  return stream_of(taken);
 }
 
 void unix_listener::close() noexcept {

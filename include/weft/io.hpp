@@ -18,11 +18,19 @@
 
 namespace weft::inline v0::net {
 class byte_stream;
-}
+class fd;
+class tcp_stream;
+class unix_stream;
+}  // namespace weft::inline v0::net
 
 namespace weft::inline v0::detail {
+/// Not one that the program has derived from them: it may read and write in its own way.
+template <class S>
+inline constexpr bool is_own_stream =
+    std::is_same_v<S, net::tcp_stream> || std::is_same_v<S, net::unix_stream> || std::is_same_v<S, net::fd>;
+
 /// As io::copy, without a copy in between, where that is quicker: one of the two is a pipe and the other a stream
-/// socket. False: it is not, or the kernel cannot; nothing was moved. Without `error` it throws.
+/// socket. False: it is not, or the kernel cannot; what was moved until then is in `total`. Without `error` it throws.
 WEFT_EXPORT bool splice_all(net::byte_stream& from, net::byte_stream& to, std::uint64_t& total, std::error_code* error);
 }  // namespace weft::inline v0::detail
 
@@ -50,7 +58,7 @@ inline constexpr std::size_t copy_buffer_size = std::size_t{32} << 10;
 template <source From, sink To>
 std::uint64_t copy(From& from, To& to) {
   std::uint64_t total = 0;
-  if constexpr (std::derived_from<From, net::byte_stream> && std::derived_from<To, net::byte_stream>)
+  if constexpr (detail::is_own_stream<From> && detail::is_own_stream<To>)
     if (detail::splice_all(from, to, total, nullptr)) return total;
   const auto buffer = std::make_unique_for_overwrite<std::byte[]>(copy_buffer_size);
   while (const std::size_t n = from.read_some(std::span(buffer.get(), copy_buffer_size))) {
@@ -64,7 +72,7 @@ std::uint64_t copy(From& from, To& to) {
 template <source From, sink To>
 std::uint64_t copy(From& from, To& to, std::error_code& error) {
   std::uint64_t total = 0;
-  if constexpr (std::derived_from<From, net::byte_stream> && std::derived_from<To, net::byte_stream>)
+  if constexpr (detail::is_own_stream<From> && detail::is_own_stream<To>)
     if (detail::splice_all(from, to, total, &error)) return total;
   const auto buffer = std::make_unique_for_overwrite<std::byte[]>(copy_buffer_size);
   while (const std::size_t n = from.read_some(std::span(buffer.get(), copy_buffer_size), error)) {
@@ -127,7 +135,7 @@ class line_range {
       const bool complete = newline != nullptr;
       if (complete && line_.ends_with('\r')) line_.pop_back();
       // One more than the limit may be the \r of a line that is not complete yet.
-      if (line_.size() > longest_ + (complete ? 0 : 1)) return too_long();
+      if (line_.size() > longest_ && (complete || line_.size() - 1 > longest_)) return too_long();
       if (complete) {
         ++number_;
         return true;

@@ -52,7 +52,8 @@ struct connection {
 
   basic_descriptor<Env> d;
   socket s;
-  int inside = 0;  // of operations; no part of what is modelled
+  int inside = 0;               // of operations; no part of what is modelled
+  bool file_is_closed = false;  // nor this
 
   // As read_some does it. The number of bytes, or 0 and how it ended.
   [[gnu::noinline]] int read(int wanted, wait_outcome& how) {
@@ -77,8 +78,15 @@ struct connection {
     Env::wake_all(ready);
   }
   void close() {
-    d.close();
+    mc::check(d.close(), "there is one who closes");
     mc::check(inside == 0, "who was inside has left when close returns");
+    file_is_closed = true;
+    d.closed();
+  }
+  // The owner's end of it, who has heard that it is closed.
+  void release() {
+    if (!d.close()) d.wait_until_closed();
+    mc::check(file_is_closed, "the slot is given back when nobody is at it any more");
   }
 };
 
@@ -89,7 +97,8 @@ struct cast {
   int arrivals = 1;  // edges
   int a_time = 1;    // bytes with each
   bool cancelled = false, closed = false, timed = false, moved = false;
-  bool cleared = false;  // the deadline, by somebody else: it has not passed for those who look again
+  bool released = false;  // by the first reader, as it hears of the close
+  bool cleared = false;   // the deadline, by somebody else: it has not passed for those who look again
 };
 
 template <class Env>
@@ -109,6 +118,8 @@ mc::result play(const cast& it, mc::options how) {
           got += c.read(it.wanted, last[i]);
           KEEP_FRAME();
         }
+        if (it.released && i == 0 && last[i] == wait_outcome::closed) c.release();
+        KEEP_FRAME();
       });
     }
     const auto poller = [&] {
@@ -187,6 +198,9 @@ TEST(descriptor, edge_or_deadline_that_is_cleared) {
   EXPECT_TRUE(holds(play<plain>({.timed = true, .cleared = true}, {.name = "edge, deadline cleared", .bound = 1})));
 }
 TEST(descriptor, edge_or_close) { EXPECT_TRUE(holds(play<plain>({.closed = true}, {.name = "edge, close"}))); }
+TEST(descriptor, close_and_a_reader_that_gives_the_slot_back) {
+  EXPECT_TRUE(holds(play<plain>({.closed = true, .released = true}, {.name = "edge, close, release"})));
+}
 TEST(descriptor, close_with_a_queue) {
   EXPECT_TRUE(holds(play<plain>({.readers = 2, .closed = true}, {.name = "two readers, close", .bound = 1})));
 }
@@ -201,6 +215,8 @@ struct ready_ignored;
 struct no_last_one_out;
 struct no_eviction;
 struct ready_cleared_without_a_call;
+struct owner_does_not_wait;
+struct nobody_tells_the_owner;
 
 }  // namespace
 
@@ -257,6 +273,17 @@ wait_outcome basic_descriptor<socket_env<ready_cleared_without_a_call>>::begin(d
   return wait_outcome::ok;
 }
 
+// The slot goes while the closer is still to close the number.
+template <>
+void basic_descriptor<socket_env<owner_does_not_wait>>::wait_until_closed() noexcept {}
+
+template <>
+void basic_descriptor<socket_env<nobody_tells_the_owner>>::closed() noexcept {
+  lock_.lock();
+  closing_ = false;
+  lock_.unlock();
+}
+
 }  // namespace weft::inline v0::rt
 
 namespace {
@@ -271,6 +298,12 @@ TEST(descriptor_mutant, no_last_one_out) {
 }
 TEST(descriptor_mutant, no_eviction) {
   EXPECT_TRUE(finds(play<socket_env<no_eviction>>({.arrivals = 0, .closed = true}, {.name = "mutant"})));
+}
+TEST(descriptor_mutant, owner_does_not_wait) {
+  EXPECT_TRUE(finds(play<socket_env<owner_does_not_wait>>({.closed = true, .released = true}, {.name = "mutant"})));
+}
+TEST(descriptor_mutant, nobody_tells_the_owner) {
+  EXPECT_TRUE(finds(play<socket_env<nobody_tells_the_owner>>({.closed = true, .released = true}, {.name = "mutant"})));
 }
 TEST(descriptor_mutant, ready_cleared_without_a_call) {
   EXPECT_TRUE(finds(play<socket_env<ready_cleared_without_a_call>>(

@@ -52,6 +52,34 @@ TEST(close, wakes_a_reader_and_a_writer_and_outlasts_them) {
   });
 }
 
+// On one P the reader goes on before the closer does, who waits for it to leave: the slot, and the number, must not be
+// somebody else's by the time he comes to close them.
+TEST(close, a_stream_may_be_destroyed_by_the_reader_that_it_has_woken) {
+  weft::run({.maxprocs = 1}, [] {
+    for (int round = 0; round < 100; ++round) {
+      auto listener = weft::net::listen("127.0.0.1:0");
+      const std::string where = listener.local_endpoint().to_string();
+      auto ours = weft::net::connect(where);
+      auto peers = *listener.accept();
+      weft::scope s;
+      s.go([&] {
+        char c = 0;
+        std::error_code error;
+        ours.read_some(std::span(&c, 1), error);
+        EXPECT_EQ(error, std::errc::operation_canceled);
+        ours = {};
+        ours = weft::net::connect(where);  // mostly in the slot that has just become free
+      });
+      until_waiting(1);
+      ours.close();
+      s.join();
+      auto again = *listener.accept();
+      write_text(ours, "still there");
+      EXPECT_EQ(read_text(again, 11), "still there");
+    }
+  });
+}
+
 TEST(close, wakes_those_who_queue_for_the_side) {
   weft::run([] {
     auto [ours, peers] = connected_pair();

@@ -131,6 +131,49 @@ TEST(copy, that_waits_for_more_leaves_its_sink_to_others) {
   });
 }
 
+TEST(copy, that_waits_for_room_leaves_its_source_to_others) {
+  weft::run([] {
+    auto in = connected_pair();
+    auto out = pipe_of();
+    fill(out.ours);
+    write_text(in.ours, "x");
+    auto copier = weft::spawn([&] { return code_of([&] { weft::io::copy(in.peers, out.ours); }); });
+    until_waiting(1);
+    in.peers.set_read_deadline(weft::clock::now() - 1ms);
+    in.peers.close();  // does not wait for room in the pipe
+    out.ours.close();
+    EXPECT_EQ(copier.join(), std::errc::operation_canceled);
+  });
+}
+
+class own_stream : public weft::net::tcp_stream {
+ public:
+  explicit own_stream(tcp_stream s) : tcp_stream(std::move(s)) {}
+  std::size_t read_some(std::span<std::byte> to) { return counted(tcp_stream::read_some(to)); }
+  std::size_t read_some(std::span<std::byte> to, std::error_code& error) {
+    return counted(tcp_stream::read_some(to, error));
+  }
+  std::size_t bytes = 0;
+
+ private:
+  std::size_t counted(std::size_t n) {
+    bytes += n;
+    return n;
+  }
+};
+
+TEST(copy, from_a_stream_that_the_program_has_derived_reads_as_that_one_does) {
+  weft::run([] {
+    auto in = connected_pair();
+    auto out = pipe_of();
+    write_text(in.ours, "abc");
+    in.ours.shutdown_write();
+    own_stream source(std::move(in.peers));
+    EXPECT_EQ(weft::io::copy(source, out.ours), 3u);
+    EXPECT_EQ(source.bytes, 3u);
+  });
+}
+
 TEST(copy, is_cancelled_and_has_the_deadlines_of_its_streams) {
   weft::run([] {
     auto in = connected_pair();

@@ -55,6 +55,7 @@ TEST(lines, end_as_those_of_gos_scanner) {
     EXPECT_EQ(lines_of("a", piece), list{"a"});
     EXPECT_EQ(lines_of("a\n", piece), list{"a"});
     EXPECT_EQ(lines_of("a\nb", piece), (list{"a", "b"}));
+    EXPECT_EQ(lines_of("ab\nc", piece, std::string::npos), (list{"ab", "c"}));
     EXPECT_EQ(lines_of("\n\na\n\n", piece), (list{"", "", "a", ""}));
     EXPECT_EQ(lines_of("a\r\nb\r\n\r\n", piece), (list{"a", "b", ""}));
     EXPECT_EQ(lines_of("a\rb\nc\r\r\nd\r", piece), (list{"a\rb", "c\r", "d"}));

@@ -43,6 +43,13 @@ class WEFT_EXPORT unix_stream : public byte_stream {
 class WEFT_EXPORT unix_listener : public detail::net_object {
  public:
   unix_listener() noexcept = default;
+  unix_listener(unix_listener&&) noexcept = default;
+  unix_listener& operator=(unix_listener&& other) noexcept {
+    if (this == &other) return *this;
+    file_ = std::move(other.file_);  // the file of the old one goes before its socket does
+    net_object::operator=(std::move(other));
+    return *this;
+  }
 
   /// Waits for a connection, as tcp_listener::accept does. nullopt: the listener is closed.
   std::optional<unix_stream> accept();

@@ -307,7 +307,7 @@ void serve(std::uint16_t port) {
   std::printf("listening on http://%s\n", listener.local_endpoint().to_string().c_str());
   std::fflush(stdout);
   house home;
-  weft::scope connections(weft::collect, {.limit = 10'000});
+  weft::scope connections(weft::collect, {.limit = 20'000});
   connections.go([&] {
     end_signals.recv();
     home.closing.set();

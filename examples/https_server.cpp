@@ -211,7 +211,7 @@ void serve(const settings& how) {
   std::fflush(stdout);
 
   weft::cancel_scope ending;
-  weft::scope connections(weft::collect, {.limit = 10'000});
+  weft::scope connections(weft::collect, {.limit = 20'000});
   connections.go([&] {
     while (signals.recv() == SIGHUP) try {
         context.set(weft::blocking([&] { return context_from(how); }));

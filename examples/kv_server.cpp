@@ -189,8 +189,12 @@ class append_log {
       if (tries == 40) throw std::system_error(errno, std::system_category(), path + " is another server's");
       weft::sleep_for(50ms);
     }
-    auto folder = std::filesystem::path(path).parent_path();  // the file's name must last, too
-    weft::file::open(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY).fsync();
+    // The file's name must last, too. Not every file system can be told so.
+    const auto folder = std::filesystem::path(path).parent_path();
+    std::error_code error;
+    weft::file::open(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY).fsync(error);
+    if (error)
+      std::fprintf(stderr, "kv_server: fsync of the folder of %s: %s\n", path.c_str(), error.message().c_str());
   }
 
   /// Calls `apply` with each record; cuts off a torn one at the end.
@@ -292,8 +296,7 @@ class append_log {
     }
     lock.unlock();
     s.cancel();
-    std::error_code error;
-    file_.fsync(error);
+    sync();
   }
   void close() {
     const std::lock_guard lock(mutex_);
@@ -310,12 +313,13 @@ class append_log {
   }
   void sync_each_second() {
     const weft::ticker every(1s);
+    while (every.chan().recv()) sync();
+  }
+  void sync() {
     std::error_code error;
-    while (every.chan().recv()) {
-      file_.fsync(error);
-      if (error && error != std::errc::operation_canceled)
-        std::fprintf(stderr, "kv_server: %s: fsync: %s\n", path_.c_str(), error.message().c_str());
-    }
+    file_.fsync(error);
+    if (error && error != std::errc::operation_canceled)
+      std::fprintf(stderr, "kv_server: %s: fsync: %s\n", path_.c_str(), error.message().c_str());
   }
 
   const std::string path_;

@@ -346,8 +346,10 @@ void run_server(const line& between, pid_t client, int count) {
     std::printf(
         "%d connections, %d of them silent for 500 ms: %.1f ms of CPU, %ld looks into the poller, %ld switches\n",
         count, staying, cpu_milliseconds() - cpu_before, looked, switched);
+    std::fflush(stdout);
     require(looked < 100, "nobody looks into the poller while all connections are silent");
-    require(switched < 300, "no thread gets up while all connections are silent");
+    // With nobody in a poller main keeps its P while it blocks here, and the monitor may watch it, each 200 us at most.
+    require(switched < (weft_test::sockets_by_io_uring() ? 3000 : 300), "no thread gets up while all are silent");
 
     between.to_client.send(0);
     int status = 0;

@@ -11,22 +11,33 @@
 
 namespace weft::inline v0::rt {
 
-bool file_pool::prepare() noexcept {
-  {
-    detail::spin_guard guard(lock_);
-    ++wanted_;
-    if (threads_ >= wanted_ || threads_ >= limit_) return true;
-    ++threads_;
-  }
+int make_thread(void* (*main)(void*), void* argument) noexcept {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_t thread;
-  const int error = pthread_create(&thread, &attributes, thread_main, this);
+  const int error = pthread_create(&thread, &attributes, main, argument);
   pthread_attr_destroy(&attributes);
-  if (error == 0) return true;
+  return error;
+}
+
+bool file_pool::prepare() noexcept {
+  {
+    detail::spin_guard guard(lock_);
+    ++wanted_;
+    const int all = running_ + starting_;
+    if (running_ != 0 && (all >= wanted_ || all >= limit_)) return true;
+    if (all >= limit_) {
+      --wanted_;
+      return false;
+    }
+    ++starting_;
+  }
+  const int error = make_(thread_main, this);
   detail::spin_guard guard(lock_);
-  if (--threads_ != 0) return true;
+  --starting_;
+  if (error == 0) ++running_;  // it cannot have ended: our own operation is wanted
+  if (running_ != 0) return true;
   --wanted_;
   return false;
 }
@@ -44,14 +55,14 @@ void file_pool::submit(file_op& op) noexcept {
 
 int file_pool::threads() noexcept {
   detail::spin_guard guard(lock_);
-  return threads_;
+  return running_;
 }
 
 void file_pool::forget() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   lock_.~spin_lock();
   new (&lock_) detail::spin_lock;  // a thread that does not exist here may have held it
   line_ = {};
-  wanted_ = threads_ = idle_ = 0;
+  wanted_ = running_ = starting_ = idle_ = 0;
 }
 
 void* file_pool::thread_main(void* self) noexcept {
@@ -82,7 +93,7 @@ file_op* file_pool::next_or_end() noexcept {
       detail::spin_guard guard(lock_);
       if (!line_.empty()) return static_cast<file_op*>(&line_.pop_front());
       if (wanted_ == 0 && steady_now() - began >= patience_) {
-        --threads_;
+        --running_;
         return nullptr;
       }
       ++idle_;

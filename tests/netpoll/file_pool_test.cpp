@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <thread>
 
 #include <weft/weft.hpp>
 
@@ -105,6 +106,57 @@ TEST(file_pool, nothing_is_left_behind_by_a_thread_that_ends) {
     }
     close(fd);
   });
+}
+
+// The first to ask for a thread fails while the second still asks: nobody else's thread is to be relied on then.
+std::atomic<int> asking{0};
+std::atomic<bool> first_was_told{false};
+
+void until_in_a_plain_thread(const std::atomic<bool>& said) {
+  while (!said.load()) std::this_thread::yield();
+}
+
+int fail_one_after_the_other(void* (*)(void*), void*) noexcept {
+  if (asking.fetch_add(1) != 0) {
+    until_in_a_plain_thread(first_was_told);
+  } else {
+    while (asking.load() != 2) std::this_thread::yield();
+  }
+  return EAGAIN;
+}
+
+TEST(file_pool, a_thread_that_is_still_being_made_is_not_relied_on) {
+  asking = 0;
+  first_was_told = false;
+  file_pool pool(16, long_patience, fail_one_after_the_other);
+  std::atomic<int> successes{0};
+  const auto ask = [&] {
+    successes.fetch_add(pool.prepare());
+    first_was_told = true;
+  };
+  std::thread one(ask), other(ask);
+  one.join();
+  other.join();
+  EXPECT_EQ(successes.load(), 0);
+}
+
+int fail_when_the_others_were_told(void* (*)(void*), void*) noexcept {
+  asking = 1;
+  until_in_a_plain_thread(first_was_told);
+  return EAGAIN;
+}
+
+TEST(file_pool, nor_is_one_that_reaches_the_limit) {
+  asking = 0;
+  first_was_told = false;
+  file_pool pool(1, long_patience, fail_when_the_others_were_told);
+  bool maker_succeeded = true;
+  std::thread maker([&] { maker_succeeded = pool.prepare(); });
+  while (asking.load() == 0) std::this_thread::yield();
+  EXPECT_FALSE(pool.prepare());
+  first_was_told = true;
+  maker.join();
+  EXPECT_FALSE(maker_succeeded);
 }
 
 // What a file system says that checks the place before it looks whether the file ends there.

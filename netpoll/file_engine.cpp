@@ -10,11 +10,10 @@
 
 namespace weft::inline v0::rt {
 
-namespace {}  // namespace
-
 bool file_op::advance(ssize_t result) noexcept {
   if (result == -EINTR) return false;
-  if (result == -EAGAIN) {
+  // Where it may block it has no reason to say so; a file that does (FUSE hands on what its server says) would for ever.
+  if (result == -EAGAIN && !blocks) {
     blocks = true;
     return false;
   }
@@ -61,6 +60,7 @@ void perform(file_engine& engine, file_op& op) noexcept {
     return;
   }
   hand_over_and_wait(op, [&engine, &op]() noexcept { engine.submit(op); });
+  if (op.unserved) perform_here(op);
 }
 
 }  // namespace weft::inline v0::rt

@@ -11,7 +11,8 @@
 //  2. `submit` runs in the commit hook of the park, when the fiber is off its stack: whoever completes the operation
 //     never waits for that. It neither blocks nor allocates; what does happens in `prepare`, before the park.
 //  3. The engine touches an operation for the last time in `complete`, before the fiber is made ready.
-//  4. An engine accepts whatever is submitted; what it cannot begin at once it keeps in line.
+//  4. An engine accepts whatever is submitted; what it cannot begin at once it keeps in line. What it finds that it
+//     cannot do at all it completes as `unserved`, and the one who waited goes on with it himself.
 //
 // Locked instructions of a wait: the engine's own, and the wake; the claim needs none (waiter.hpp: `sole`).
 #pragma once
@@ -39,8 +40,9 @@ struct file_op : awaited_request {
         offset(where) {}
 
   file_action action;
-  bool direct = false;  ///< O_DIRECT: no page cache between
-  bool blocks = false;  ///< the engine was told to try again: next time where it may block
+  bool direct = false;    ///< O_DIRECT: no page cache between
+  bool blocks = false;    ///< the engine was told to try again: next time where it may block, and not a third time
+  bool unserved = false;  ///< the engine's: it could not, and the caller is to go on
   int fd;
   std::byte* at;
   std::size_t left;

@@ -356,7 +356,9 @@ void ring_engine::remove(descriptor& d) noexcept {
 
 void ring_engine::file_completed(file_op& op, int result) noexcept {
   --in_flight_;
-  if (op.advance(result))
+  // The kernel could make no worker (ulimit -u, pids.max): nothing was done, and nothing says that it can soon.
+  op.unserved = result == -ECANCELED;
+  if (op.unserved || op.advance(result))
     complete(op, ready_);
   else
     files_.push_back(op);

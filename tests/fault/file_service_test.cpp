@@ -226,6 +226,28 @@ TEST(file_service, without_a_thread_to_be_had_the_callers_do_it) {
   EXPECT_GOOD_END(end);
 }
 
+// Threads of weft there are, but the kernel can make no worker: its completions say ECANCELED.
+TEST(file_service, without_a_worker_to_be_had_the_callers_do_it) {
+  if (!has_io_uring()) GTEST_SKIP() << "no io_uring here";
+  const child_end end = in_child([] {
+    weft::run({.maxprocs = 2, .netpoll = weft::netpoll_backend::io_uring}, [] {
+      const scratch_file on_disk("content");
+      auto f = file::open(on_disk.path(), O_RDWR);
+      if (geteuid() == 0)  // whom the limit leaves alone
+        require(setgid(65534) == 0 && setuid(65534) == 0, "the user can be changed");
+      const rlimit none{1, 1};
+      require(setrlimit(RLIMIT_NPROC, &none) == 0, "the limit can be lowered");
+      std::error_code error;
+      f.fsync(error);
+      require(!error, error.message().c_str());
+      everyday_files();
+      require(weft::debug::stats().files == file_engine::io_uring, "the ring serves files");
+    });
+    return 0;
+  });
+  EXPECT_GOOD_END(end);
+}
+
 // Operations are in the kernel by then: nothing could be taken back.
 TEST(file_service, a_ring_that_is_lost_under_way_ends_the_process_with_a_sentence) {
   if (!has_io_uring()) GTEST_SKIP() << "no io_uring here";

@@ -159,6 +159,14 @@ TEST(file_pool, nor_is_one_that_reaches_the_limit) {
   EXPECT_FALSE(maker_succeeded);
 }
 
+TEST(file_op, is_told_to_try_again_once) {
+  file_op op(file_action::sync, -1, nullptr, 0, 0);
+  EXPECT_FALSE(op.advance(-EAGAIN));
+  EXPECT_TRUE(op.blocks);
+  EXPECT_TRUE(op.advance(-EAGAIN));
+  EXPECT_EQ(op.error, EAGAIN);
+}
+
 // What a file system says that checks the place before it looks whether the file ends there.
 TEST(file_op, a_direct_read_ends_where_the_rest_begins_at_no_place_that_is_accepted) {
   char room[8192];

@@ -42,7 +42,9 @@ std::atomic<int> enter_fails{0};
 std::atomic<unsigned> cancel_one_in{0};  // enter: cancels everything that is in flight
 std::atomic<bool> saw_overflow{false};
 std::atomic<std::uint64_t> corrupt_user_data{0};  // the result of a completion with this
-std::atomic<unsigned> spoil_one_in{0};            // results of operations: in turn half as much, EINTR, EAGAIN
+std::atomic<unsigned> spoil_one_in{0};  // results of operations: in turn half as much, EINTR, EAGAIN, ECANCELED
+std::atomic<bool> no_workers{false};    // results of operations: ECANCELED
+std::atomic<int> say_again{0};          // so many results of operations become EAGAIN
 std::atomic<unsigned> results{0};
 std::atomic<int> deny_removals{0};   // so many results of POLL_REMOVE become EALREADY
 std::atomic<bool> hold_back{false};  // enter waits until it is false again
@@ -65,9 +67,16 @@ void change_results(io_uring* ring) {
     if (const unsigned k = spoil_one_in.load(); k != 0 && of_file && cqe->res > 0) {
       const unsigned n = results.fetch_add(1);
       if (n % k == 0) {
-        const int spoiled[] = {(cqe->res + 1) / 2, -EINTR, -EAGAIN};  // what was read or written is so once more
-        cqe->res = spoiled[n / k % 3];
+        const bool heard_before = reinterpret_cast<file_op*>(cqe->user_data)->blocks;
+        // What was read or written is so once more.
+        const int spoiled[] = {(cqe->res + 1) / 2, -EINTR, heard_before ? -EINTR : -EAGAIN, -ECANCELED};
+        cqe->res = spoiled[n / k % 4];
       }
+    }
+    if (of_file && no_workers.load()) cqe->res = -ECANCELED;
+    if (of_file && say_again.load() > 0) {
+      say_again.fetch_sub(1);
+      cqe->res = -EAGAIN;
     }
     if ((cqe->user_data & 7) == 3 && cqe->res == 0 && deny_removals.load() > 0) {
       deny_removals.fetch_sub(1);
@@ -120,6 +129,8 @@ class ring : public testing::Test {
     saw_overflow = false;
     corrupt_user_data = 0;
     spoil_one_in = 0;
+    no_workers = false;
+    say_again = 0;
     deny_removals = 0;
     hold_back = false;
     is_held_back = false;
@@ -205,6 +216,36 @@ TEST_F(ring, operations_that_are_cut_short_are_finished) {
       EXPECT_EQ(exercise(*engine, 50, scaled(40)), 50);
     }
     spoil_one_in = 0;
+  });
+}
+
+// Without a worker of the kernel's a completion says ECANCELED, of an fsync, too: nobody may hear of it as a success or
+// as a cancellation.
+TEST_F(ring, operations_that_no_worker_takes_are_done_by_their_callers) {
+  weft::run([] {
+    engine_for_test engine;
+    no_workers = true;
+    EXPECT_EQ(exercise(*engine, 20, 20), 20);
+    file_op of_nothing(file_action::sync, -1, nullptr, 0, 0);
+    perform(*engine, of_nothing);
+    EXPECT_EQ(of_nothing.error, EBADF) << "the caller did make the call";
+    no_workers = false;
+  });
+}
+
+TEST_F(ring, a_file_that_says_again_for_ever_is_an_error) {
+  weft::run([] {
+    engine_for_test engine;
+    const scratch_file on_disk("content");
+    const int fd = open(on_disk.path().c_str(), O_RDONLY | O_CLOEXEC);
+    char room[7];
+    file_op read(file_action::read, fd, room, sizeof room, 0);
+    say_again = 1000;
+    perform(*engine, read);
+    EXPECT_EQ(read.error, EAGAIN);
+    EXPECT_EQ(say_again.load(), 998);
+    say_again = 0;
+    close(fd);
   });
 }
 

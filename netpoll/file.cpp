@@ -5,7 +5,8 @@
 //   read, no RWF_NOWAIT   remembered; here, announced as blocking, where data lives in memory (tmpfs, /proc), else engine
 //   write, buffered       pwritev2(RWF_NOWAIT), where the file system has it; EAGAIN: the rest to the engine
 //   write, no RWF_NOWAIT  remembered; here, announced as blocking (ext4: a fifth of what a worker of the kernel costs)
-//   O_DIRECT, O_SYNC      engine
+//   write, O_APPEND       here, announced as blocking: in one call, or another's record might land within it
+//   O_DIRECT, O_SYNC      engine; with O_APPEND where it may block from the start, for the same reason
 //   fsync                 engine
 //   open, size, close     here, announced as blocking
 //
@@ -40,6 +41,7 @@ struct open_file {
   std::string path;
   int fd = -1;
   bool direct = false;
+  bool appends = false;
   basic_descriptor<net_env> gate;  ///< for its count of those inside, and its close; nobody waits for readiness
   // Relaxed: what is found out twice is the same.
   std::atomic<file_way> reads{file_way::at_once_first};
@@ -97,6 +99,7 @@ std::size_t transfer(open_file& f, file_op& op, std::atomic<file_way>& way, fail
   void* const begin = op.at;
   const std::size_t size = op.left;
   op.direct = f.direct;
+  op.blocks = f.appends && !reads;
   bool done = op.left == 0;
   while (!done && way.load(std::memory_order_relaxed) == file_way::at_once_first) {
     const ssize_t n = reads ? read_file_now(op.fd, op.at, op.left, op.offset, true)
@@ -184,8 +187,12 @@ open_file* open_path(std::string_view path, int flags, mode_t mode, failure& why
   }
   f->gate.open(f->fd, false);
   f->direct = (flags & O_DIRECT) != 0;
+  f->appends = (flags & O_APPEND) != 0;
   if (f->direct) f->reads.store(file_way::engine, std::memory_order_relaxed);
-  if (f->direct || (flags & O_DSYNC) != 0) f->writes.store(file_way::engine, std::memory_order_relaxed);  // O_SYNC, too
+  if (f->direct || (flags & O_DSYNC) != 0)  // O_SYNC, too
+    f->writes.store(file_way::engine, std::memory_order_relaxed);
+  else if (f->appends)
+    f->writes.store(file_way::here, std::memory_order_relaxed);
   return f;
 }
 

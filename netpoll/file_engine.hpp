@@ -41,7 +41,7 @@ struct file_op : awaited_request {
 
   file_action action;
   bool direct = false;    ///< O_DIRECT: no page cache between
-  bool blocks = false;    ///< the engine was told to try again: next time where it may block, and not a third time
+  bool blocks = false;    ///< is to be made where it may block; if it was told to try again, for the last time
   bool unserved = false;  ///< the engine's: it could not, and the caller is to go on
   int fd;
   std::byte* at;

@@ -73,8 +73,9 @@ class WEFT_EXPORT file {
   }
 
   /// Writes all of `from` at `offset`; a file that is shorter grows. Returns how many bytes were written, which are
-  /// fewer only with an error, such as std::errc::no_space_on_device. With O_APPEND the kernel ignores the offset. The
-  /// data is in the page cache then, and on the device after `fsync`.
+  /// fewer only with an error, such as std::errc::no_space_on_device. With O_APPEND the kernel ignores the offset, and
+  /// the writes of several callers do not mix, as with write(2). The data is in the page cache then, and on the device
+  /// after `fsync`.
   std::size_t write_at(std::uint64_t offset, std::span<const std::byte> from);
   std::size_t write_at(std::uint64_t offset, std::span<const std::byte> from, std::error_code& error);
   std::size_t write_at(std::uint64_t offset, std::span<const char> from) {

@@ -214,6 +214,29 @@ TEST(file_service, without_rwf_nowait_the_engine_does_it) {
   }
 }
 
+// RWF_NOWAIT may take a part of a record, and another append would land before the rest.
+TEST(file_service, an_append_is_not_tried_at_once) {
+  const child_end end = in_child([] {
+    if (!refuse({{SYS_pwritev2, EIO}})) return no_filters;
+    weft::run([] {
+      const scratch_file on_disk("first ");
+      std::error_code error;
+      file::open(on_disk.path(), O_WRONLY).write_at(0, std::string_view("first "), error);
+      require(error == std::errc::io_error, "others are tried so");
+      for (const int sync : {0, O_DSYNC}) {
+        file::open(on_disk.path(), O_WRONLY | O_APPEND | sync).write_at(0, std::string_view("next "), error);
+        require(!error, error.message().c_str());
+      }
+      char room[64];
+      auto f = file::open(on_disk.path(), O_RDONLY);
+      const std::size_t n = f.read_at(0, std::span(room));
+      require(std::string_view(room, n) == "first next next ", "it was appended");
+    });
+    return 0;
+  });
+  EXPECT_GOOD_END(end);
+}
+
 TEST(file_service, without_a_thread_to_be_had_the_callers_do_it) {
   const child_end end = in_child([] {
     weft::run({.maxprocs = 2}, [] {

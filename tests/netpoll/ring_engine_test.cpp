@@ -43,6 +43,7 @@ std::atomic<unsigned> cancel_one_in{0};  // enter: cancels everything that is in
 std::atomic<bool> saw_overflow{false};
 std::atomic<std::uint64_t> corrupt_user_data{0};  // the result of a completion with this
 std::atomic<unsigned> spoil_one_in{0};  // results of operations: in turn half as much, EINTR, EAGAIN, ECANCELED
+std::atomic<unsigned> for_workers{0};   // operations that were submitted to be made by a worker
 std::atomic<bool> no_workers{false};    // results of operations: ECANCELED
 std::atomic<int> say_again{0};          // so many results of operations become EAGAIN
 std::atomic<unsigned> results{0};
@@ -58,12 +59,14 @@ int faulty_setup(unsigned entries, io_uring* ring, io_uring_params* how) {
   return result;
 }
 
+bool is_file_op(std::uint64_t user_data) { return user_data > 4096 && (user_data & 7) == 0; }
+
 void change_results(io_uring* ring) {
   unsigned head = 0;
   io_uring_cqe* cqe = nullptr;
   io_uring_for_each_cqe(ring, head, cqe) {
     if (corrupt_user_data.load() != 0 && cqe->user_data == corrupt_user_data.load()) cqe->res ^= 1;
-    const bool of_file = cqe->user_data > 4096 && (cqe->user_data & 7) == 0;
+    const bool of_file = is_file_op(cqe->user_data);
     if (const unsigned k = spoil_one_in.load(); k != 0 && of_file && cqe->res > 0) {
       const unsigned n = results.fetch_add(1);
       if (n % k == 0) {
@@ -85,7 +88,15 @@ void change_results(io_uring* ring) {
   }
 }
 
+void look_at_submissions(const io_uring* ring) {
+  for (unsigned i = ring->sq.sqe_head; i != ring->sq.sqe_tail; ++i) {
+    const io_uring_sqe& sqe = ring->sq.sqes[i & *ring->sq.kring_mask];
+    if (is_file_op(sqe.user_data) && (sqe.flags & IOSQE_ASYNC) != 0) for_workers.fetch_add(1);
+  }
+}
+
 int faulty_enter(io_uring* ring, unsigned wait_for) {
+  look_at_submissions(ring);
   const unsigned n = calls.fetch_add(1) + 1;
   while (hold_back.load()) {
     is_held_back = true;
@@ -129,6 +140,7 @@ class ring : public testing::Test {
     saw_overflow = false;
     corrupt_user_data = 0;
     spoil_one_in = 0;
+    for_workers = 0;
     no_workers = false;
     say_again = 0;
     deny_removals = 0;
@@ -230,6 +242,21 @@ TEST_F(ring, operations_that_no_worker_takes_are_done_by_their_callers) {
     perform(*engine, of_nothing);
     EXPECT_EQ(of_nothing.error, EBADF) << "the caller did make the call";
     no_workers = false;
+  });
+}
+
+TEST_F(ring, what_is_to_be_made_where_it_may_block_goes_to_a_worker_at_once) {
+  weft::run([] {
+    engine_for_test engine;
+    const scratch_file on_disk;
+    const int fd = open(on_disk.path().c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+    char record[] = "record";
+    file_op write(file_action::write, fd, record, sizeof record, 0);
+    write.blocks = true;  // an append
+    perform(*engine, write);
+    EXPECT_EQ(write.done, sizeof record);
+    EXPECT_EQ(for_workers.load(), 1u);
+    close(fd);
   });
 }
 

@@ -30,6 +30,8 @@
 #include "netpoll/table.hpp"
 #include "runtime/fiber/overflow.hpp"
 #include "runtime/sched/blocking.hpp"
+#include "runtime/wait/env.hpp"
+#include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0 {
 
@@ -37,12 +39,41 @@ namespace rt {
 
 enum class file_way : std::uint8_t { at_once_first, here, engine };
 
+/// That the one who closes a file has left it: another who destroys it waits for that.
+class departure {
+ public:
+  void tell() noexcept {
+    g_list woken;
+    {
+      detail::spin_guard guard(lock_);
+      left_ = true;
+      woken = wait_queue<env>(waiters_).pop_all(wait_result::ok);
+    }
+    wake_all(woken);
+  }
+  void wait() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    if (left_) {
+      lock_.unlock();
+      return;
+    }
+    waiter<env> w;
+    wait_in_queue<env>(lock_, waiters_, w, {wait_reason::io_wait, false, never});
+  }
+
+ private:
+  detail::spin_lock lock_;  // its release is the last that `tell` does to the object
+  bool left_ WEFT_GUARDED_BY(lock_) = false;
+  detail::wait_list waiters_ WEFT_GUARDED_BY(lock_);
+};
+
 struct open_file {
   std::string path;
   int fd = -1;
   bool direct = false;
   bool appends = false;
   basic_descriptor<net_env> gate;  ///< for its count of those inside, and its close; nobody waits for readiness
+  departure closer;
   // Relaxed: what is found out twice is the same.
   std::atomic<file_way> reads{file_way::at_once_first};
   std::atomic<file_way> writes{file_way::at_once_first};
@@ -198,8 +229,11 @@ open_file* open_path(std::string_view path, int flags, mode_t mode, failure& why
 
 void close_file(open_file& f) noexcept {
   if (!f.gate.close()) return;
-  const blocking_section announced;
-  close_file_now(f.fd);
+  {
+    const blocking_section announced;
+    close_file_now(f.fd);
+  }
+  f.closer.tell();
 }
 
 [[noreturn]] [[gnu::cold]] void fail(const failure& why, const char* verb, std::string_view path) {
@@ -293,6 +327,7 @@ void file::close() noexcept {
 
 void file::release() noexcept {
   close_file(*f_);
+  f_->closer.wait();
   delete f_;
   f_ = nullptr;
 }

@@ -17,7 +17,8 @@
 // block that thread.
 //
 // A file may be used, and closed, by several fibers at once, and nothing is queued: who needs an order between a write
-// and a read of the same place makes it. Moving and destroying is for one that knows that the others have left.
+// and a read of the same place makes it. Moving and destroying is for one that knows that the others have left;
+// only one that closes may still be at it: the destructor waits for it.
 #pragma once
 
 #include <fcntl.h>

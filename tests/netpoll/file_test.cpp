@@ -328,6 +328,31 @@ TEST(file, a_close_waits_for_those_inside) {
   });
 }
 
+// Who is told "closed" and so destroys the file may be quicker than the one who closes it, and has just let those
+// inside leave.
+TEST(file, its_end_waits_for_a_close_under_way) {
+  for (const int maxprocs : {1, 4})
+    weft::run({.maxprocs = maxprocs}, [] {
+      for (int round = 0; round < 20; ++round) {
+        const scratch_file on_disk("content");
+        auto owned = std::make_unique<file>(file::open(on_disk.path(), O_RDWR));
+        file& shared = *owned;
+        weft::scope s;
+        s.go([owned = std::move(owned)]() mutable {
+          const int fd = owned->native_handle();
+          std::error_code error;
+          while (!error) owned->fsync(error);
+          EXPECT_EQ(error, std::errc::operation_canceled);
+          owned.reset();
+          EXPECT_EQ(fcntl(fd, F_GETFD), -1) << "it is closed";
+        });
+        until_waiting(1);
+        shared.close();
+        s.join();
+      }
+    });
+}
+
 TEST(file, works_from_a_plain_thread) {
   weft::run([] {
     const scratch_file on_disk(numbered(1 << 20));

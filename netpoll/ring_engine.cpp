@@ -59,13 +59,14 @@ readiness readiness_of(int events) noexcept {
   return now;
 }
 
-/// epoll refuses what is always ready; io_uring would not.
+/// epoll refuses what is always ready; io_uring would not. Some devices are, some are not, and so are regular files (those
+/// of /proc that tell of changes, a pidfd in some kernels): only epoll tells.
 [[gnu::noinline]] int check_pollable(int fd) noexcept {
   struct stat found {};
   if (fstat(fd, &found) != 0) return errno;
-  if (S_ISREG(found.st_mode) || S_ISDIR(found.st_mode) || S_ISBLK(found.st_mode)) return EPERM;
-  if (!S_ISCHR(found.st_mode)) return 0;
-  const int judge = epoll_create1(EPOLL_CLOEXEC);  // some devices are, some are not, and only it tells
+  if (S_ISDIR(found.st_mode) || S_ISBLK(found.st_mode)) return EPERM;
+  if (!S_ISCHR(found.st_mode) && !S_ISREG(found.st_mode)) return 0;
+  const int judge = epoll_create1(EPOLL_CLOEXEC);
   if (judge < 0) return errno;
   epoll_event event{};
   const int error = epoll_ctl(judge, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;

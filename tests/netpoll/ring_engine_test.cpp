@@ -524,6 +524,22 @@ TEST_F(ring, refuses_what_is_always_ready) {
   });
 }
 
+// epoll takes it, so the ring does.
+TEST_F(ring, takes_a_regular_file_that_tells_of_changes) {
+  const int fd = open("/proc/self/mounts", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) GTEST_SKIP() << "no /proc here";
+  weft::run([fd] {
+    engine_for_test engine;
+    descriptor* const d = take_descriptor();
+    d->open(fd, false);
+    EXPECT_EQ(engine->add(*d), 0);
+    d->close();
+    engine->remove(*d);
+    give_back_descriptor(d);
+  });
+  close(fd);
+}
+
 // Once a close has returned the peer knows.
 TEST_F(ring, lets_go_of_the_file_before_the_close_returns) {
   weft::run([] {

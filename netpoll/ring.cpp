@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -169,6 +170,10 @@ const ring_calls kernel_calls{[](unsigned entries, io_uring* ring, io_uring_para
                               [](io_uring* ring, unsigned wait_for) {
                                 return wait_for != 0 ? io_uring_submit_and_wait(ring, wait_for)
                                                      : io_uring_submit_and_get_events(ring);
+                              },
+                              [] {
+                                const timespec moment{0, 100'000};
+                                nanosleep(&moment, nullptr);
                               }};
 
 bool open_ring(io_uring& ring, const ring_calls& calls, const ring_limits& limits, ring_shape& shape,

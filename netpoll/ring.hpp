@@ -15,6 +15,7 @@ namespace weft::inline v0::rt {
 struct ring_calls {
   int (*setup)(unsigned entries, io_uring* ring, io_uring_params* how);
   int (*enter)(io_uring* ring, unsigned wait_for);  ///< submits all, waits for so many completions
+  void (*pause)();                                  ///< a moment, for the kernel to find memory
 };
 extern const ring_calls kernel_calls;
 

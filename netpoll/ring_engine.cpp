@@ -6,7 +6,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -267,12 +266,14 @@ void ring_engine::enter(unsigned wait_for) noexcept {
   if (result == -EAGAIN || result == -EBUSY) {
     // No memory for requests, or too many completions: reap, and try again; what was not submitted still stands in the
     // queue. With nothing to reap, memory is to come from somebody else.
-    if (io_uring_cq_ready(&ring_) == 0) {
-      const timespec moment{0, 100'000};
-      nanosleep(&moment, nullptr);
-    }
+    if (io_uring_cq_ready(&ring_) == 0) calls_->pause();
     return;
   }
+  if (result == -EBADR)
+    fatal(
+        "weft: the kernel had no memory to keep completions of the runtime's own ring, and dropped some; what waits "
+        "for "
+        "them would wait for ever. Give the process more memory, or start with WEFT_NETPOLL=epoll");
   fatal(
       "weft: io_uring_enter failed on the runtime's own ring: did the program close it, or install a seccomp filter "
       "after weft::run began? Start with WEFT_NETPOLL=epoll");
@@ -290,6 +291,7 @@ void ring_engine::reap() noexcept {
   g_list ready;
   std::swap(ready, ready_);
   wake_all(ready);
+  if (std::exchange(memory_is_short_, false)) calls_->pause();
 }
 
 void ring_engine::completed(std::uint64_t user_data, int result, unsigned flags) noexcept {
@@ -321,6 +323,7 @@ void ring_engine::watched(std::uint64_t user_data, int events, bool more) noexce
   if (watch.leaving != nullptr || failed) {
     end_of(watch);
   } else {
+    if (events == -ENOMEM) memory_is_short_ = true;
     rearmed_.fetch_add(1, std::memory_order_relaxed);
     watch.now = watch_request::state::queued;
     controls_.push_back(watch);

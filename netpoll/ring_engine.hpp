@@ -110,6 +110,7 @@ class ring_engine final : public file_engine, public readiness_reporter {
   std::uint64_t wakes_ = 0;  // where the READ puts the eventfd's count
   unsigned in_flight_ = 0;
   bool wake_armed_ = false;
+  bool memory_is_short_ = false;  // a poll could not be armed: no sense in trying at once
 };
 
 }  // namespace weft::inline v0::rt

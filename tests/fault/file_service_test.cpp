@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -19,6 +20,7 @@
 #include <weft/file.hpp>
 #include <weft/weft.hpp>
 
+#include "netpoll/ring_engine.hpp"
 #include "tests/support/child.hpp"
 #include "tests/support/sanitizers.hpp"
 #include "tests/support/scratch_file.hpp"
@@ -288,6 +290,33 @@ TEST(file_service, a_ring_that_is_lost_under_way_ends_the_process_with_a_sentenc
   if (end.exit_code == no_filters) GTEST_SKIP() << "no seccomp here";
   EXPECT_EQ(end.exit_code, 2) << "signal " << end.signal << end.text;
   EXPECT_NE(end.text.find("io_uring_enter failed"), std::string::npos) << end.text;
+  EXPECT_NE(end.text.find("WEFT_NETPOLL=epoll"), std::string::npos) << end.text;
+}
+
+std::atomic<bool> drops_completions{false};
+
+int enter_that_drops(io_uring* ring, unsigned wait_for) {
+  return drops_completions.load() ? -EBADR : weft::rt::kernel_calls.enter(ring, wait_for);
+}
+
+// The same, with the reason that is so.
+TEST(file_service, a_ring_that_lost_completions_ends_the_process_with_a_sentence) {
+  if (!has_io_uring()) GTEST_SKIP() << "no io_uring here";
+  const child_end end = in_child([] {
+    weft::run([] {
+      weft::rt::ring_calls calls = weft::rt::kernel_calls;
+      calls.enter = enter_that_drops;
+      weft::rt::ring_engine engine;
+      weft::rt::ring_refusal refusal;
+      require(engine.start(calls, {}, refusal), refusal.why);
+      drops_completions = true;
+      weft::rt::file_op of_nothing(weft::rt::file_action::sync, -1, nullptr, 0, 0);
+      weft::rt::perform(engine, of_nothing);
+    });
+    return 0;
+  });
+  EXPECT_EQ(end.exit_code, 2) << "signal " << end.signal << end.text;
+  EXPECT_NE(end.text.find("dropped some"), std::string::npos) << end.text;
   EXPECT_NE(end.text.find("WEFT_NETPOLL=epoll"), std::string::npos) << end.text;
 }
 

@@ -40,6 +40,8 @@ std::atomic<unsigned> calls{0};
 std::atomic<unsigned> fail_one_in{0};  // enter, in turn: EAGAIN, EBUSY, EINTR, without having done anything
 std::atomic<int> enter_fails{0};
 std::atomic<unsigned> cancel_one_in{0};  // enter: cancels everything that is in flight
+std::atomic<int> cancelled_polls_say{ECANCELED};
+std::atomic<unsigned> pauses{0};
 std::atomic<bool> saw_overflow{false};
 std::atomic<std::uint64_t> corrupt_user_data{0};  // the result of a completion with this
 std::atomic<unsigned> spoil_one_in{0};  // results of operations: in turn half as much, EINTR, EAGAIN, ECANCELED
@@ -76,6 +78,7 @@ void change_results(io_uring* ring) {
         cqe->res = spoiled[n / k % 4];
       }
     }
+    if ((cqe->user_data & 7) == 2 && cqe->res == -ECANCELED) cqe->res = -cancelled_polls_say.load();
     if (of_file && no_workers.load()) cqe->res = -ECANCELED;
     if (of_file && say_again.load() > 0) {
       say_again.fetch_sub(1);
@@ -119,7 +122,12 @@ int faulty_enter(io_uring* ring, unsigned wait_for) {
   return result;
 }
 
-constexpr ring_calls faulty{faulty_setup, faulty_enter};
+void counted_pause() {
+  pauses.fetch_add(1);
+  kernel_calls.pause();
+}
+
+constexpr ring_calls faulty{faulty_setup, faulty_enter, counted_pause};
 
 /// An engine that was started is never destroyed, as the process's own.
 ring_engine* new_engine() {
@@ -137,6 +145,8 @@ class ring : public testing::Test {
     fail_one_in = 0;
     enter_fails = 0;
     cancel_one_in = 0;
+    cancelled_polls_say = ECANCELED;
+    pauses = 0;
     saw_overflow = false;
     corrupt_user_data = 0;
     spoil_one_in = 0;
@@ -452,6 +462,20 @@ TEST_F(ring, polls_that_end_behind_its_back_are_armed_anew) {
     ping_pong(pair, scaled(1000));
     cancel_one_in = 0;
     EXPECT_GT(engine->rearmed(), 0u);
+  });
+}
+
+// They are tried again, but not without a breath.
+TEST_F(ring, polls_that_find_no_memory_are_armed_after_a_pause) {
+  weft::run([] {
+    engine_for_test engine;
+    socket_pair pair(*engine);
+    cancelled_polls_say = ENOMEM;
+    cancel_one_in = 5;
+    ping_pong(pair, scaled(200));
+    cancel_one_in = 0;
+    EXPECT_GT(engine->rearmed(), 0u);
+    EXPECT_GT(pauses.load(), 0u);
   });
 }
 

@@ -11,6 +11,7 @@ namespace weft::inline v0::net {
 
 /// fd owns a descriptor and closes it in the end. It is switched to O_NONBLOCK, and back in the end if it was not so
 /// before: that is a property of the open file, which others may share (the shell a terminal).
+/// So of two objects for one open file (a terminal's 0 and 1) the one that was made first is to end last.
 ///
 /// `read_some` on the reading end of a pipe gives 0 once nobody has the writing end open; a write into a pipe that
 /// nobody reads fails with std::errc::broken_pipe, and raises no SIGPIPE.

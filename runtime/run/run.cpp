@@ -11,13 +11,16 @@
 // What statics may use afterwards (channels, mutexes, wait_groups between plain threads) needs no runtime.
 #include <weft/runtime.hpp>
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <new>
+#include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include "netpoll/backend.hpp"
 #include "runtime/config/cpu_width.hpp"
@@ -112,10 +115,15 @@ void main_body(void* closure) {
 void await_threads() noexcept {
   for (;;) {
     const std::uint32_t seen = sched.threads_changed.load(std::memory_order_acquire);
+    std::optional<pthread_t> last;
+    bool all_ended = false;
     {
       detail::spin_guard guard(sched.lock);
-      if (sched.threads == 0) return;
+      all_ended = sched.threads == 0;
+      if (all_ended) last = std::exchange(sched.last_ended, std::nullopt);
     }
+    if (last) pthread_join(*last, nullptr);
+    if (all_ended) return;
     futex_wait(sched.threads_changed, seen);
   }
 }

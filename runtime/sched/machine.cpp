@@ -19,6 +19,8 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
+#include <optional>
+#include <utility>
 
 #include "runtime/fiber/context.hpp"
 #include "runtime/fiber/overflow.hpp"
@@ -55,25 +57,21 @@ void* thread_main(void* arg) {
   schedule_loop(m);
   m->p = nullptr;
   detach_thread(m);
+  std::optional<pthread_t> before;
   {
     detail::spin_guard guard(sched.lock);
+    before = std::exchange(sched.last_ended, pthread_self());
     m->idle_link = sched.spare_ms;
     sched.spare_ms = m;
     --sched.threads;
     sched.threads_changed.fetch_add(1, std::memory_order_release);  // pairs with the end of run(), which waits for zero
   }
   futex_wake(sched.threads_changed);
+  if (before) pthread_join(*before, nullptr);
   return nullptr;
 }
 
-int spawn_thread(M* m) noexcept {
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  const int error = pthread_create(&m->thread, &attributes, thread_main, m);
-  pthread_attr_destroy(&attributes);
-  return error;
-}
+int spawn_thread(M* m) noexcept { return pthread_create(&m->thread, nullptr, thread_main, m); }
 
 }  // namespace
 

@@ -14,8 +14,11 @@
 // run() and after.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include <weft/detail/spin_lock.hpp>
@@ -59,6 +62,9 @@ struct scheduler {
   M* polling_m WEFT_GUARDED_BY(lock) = nullptr;  ///< the one that sleeps in the poller
   int threads WEFT_GUARDED_BY(lock) = 0;         ///< Ms with a thread
   int idle_threads WEFT_GUARDED_BY(lock) = 0;
+  /// The thread that ended last. Each joins the one before it, and the end of run() the last: so when run() returns they
+  /// are all gone, with what the program and its libraries keep for each thread.
+  std::optional<pthread_t> last_ended WEFT_GUARDED_BY(lock);
   bool missed_wake WEFT_GUARDED_BY(lock) =
       false;  ///< a wake found no M to wake: whoever lies down next looks again instead
   bool poller_taken WEFT_GUARDED_BY(lock) = false;  ///< somebody sleeps in the poller, or is just coming out of it

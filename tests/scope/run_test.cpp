@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <barrier>
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -265,6 +266,41 @@ TEST(go, works_from_a_plain_thread_while_a_runtime_runs) {
     weft::blocking([&] { thread.join(); });
     EXPECT_NE(ids.recv(), 0u);
   });
+}
+
+/// What a library keeps for each thread, and takes its time to let go.
+struct of_each_thread {
+  static inline std::atomic<int> there{0};
+  of_each_thread() { ++there; }
+  ~of_each_thread() {
+    for (int i = 0; i < 100; ++i) std::this_thread::yield();
+    --there;
+  }
+  void touch() const {}
+};
+
+thread_local const of_each_thread mine;
+
+TEST(end_of_run, outlasts_what_the_program_keeps_for_each_thread) {
+  constexpr int threads = 4;
+  mine.touch();
+  for (int round = 0; round < 20; ++round) {
+    weft::run({.maxprocs = 2}, [&] {
+      std::barrier together(threads);
+      weft::scope s;
+      for (int i = 0; i < threads; ++i) {
+        s.go([&] {
+          weft::blocking([&] {
+            mine.touch();
+            together.arrive_and_wait();
+          });
+        });
+      }
+      s.join();
+      EXPECT_GE(of_each_thread::there, threads);
+    });
+    EXPECT_EQ(of_each_thread::there, 1);  // this thread's
+  }
 }
 
 TEST(end_of_run, cancels_detached_fibers_and_awaits_them) {

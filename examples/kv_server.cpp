@@ -224,8 +224,9 @@ class append_log {
       std::fprintf(stderr, "kv_server: %s: the last record is torn: %llu bytes cut off at byte %llu\n", path_.c_str(),
                    static_cast<unsigned long long>(size - good), static_cast<unsigned long long>(good));
       cut_to(good);
-      file_.fsync();
     }
+    // The one before may have been killed between a write and its fsync, and replies will tell of what it wrote.
+    if (good != size || (good != 0 && policy_ == fsync_policy::always)) file_.fsync();
     appended_ = durable_ = good;
   }
 
@@ -318,7 +319,7 @@ class append_log {
   void sync() {
     std::error_code error;
     file_.fsync(error);
-    if (error && error != std::errc::operation_canceled)
+    if (error && !weft::this_fiber::cancelled())
       std::fprintf(stderr, "kv_server: %s: fsync: %s\n", path_.c_str(), error.message().c_str());
   }
 

@@ -50,6 +50,8 @@ static_assert(std::uint64_t{most_descriptors} << index_shift < std::uint64_t{1} 
 
 constexpr unsigned every_edge = POLLIN | POLLPRI | POLLOUT | POLLRDHUP;
 
+// The kernel passes on the mask of whoever wakes, which names POLLPRI with all data that comes. Whether some of it is
+// urgent would take a call to find out: so short reads say nothing after that, which costs one, too.
 readiness readiness_of(int events) noexcept {
   readiness now;
   now.odd = (events & (POLLRDHUP | POLLHUP | POLLERR | POLLPRI)) != 0;

@@ -397,12 +397,16 @@ TEST(timer_call, sets_itself_again) {
     int n = 0;
     weft::mutex made;
     made.lock();
-    t.emplace(10us, [&] {
-      const std::lock_guard wait_until_made(made);
-      if (++n < calls)
-        EXPECT_FALSE(t->reset(10us));
-      else
-        done.send(n);
+    t.emplace(10us, [&, done] {
+      bool last = false;
+      {
+        const std::lock_guard wait_until_made(made);
+        last = ++n == calls;
+        if (!last) {
+          EXPECT_FALSE(t->reset(10us));
+        }
+      }
+      if (last) done.send(calls);  // then main goes, with all that is on its frame
     });
     made.unlock();
     EXPECT_EQ(done.recv(), calls);

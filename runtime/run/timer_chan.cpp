@@ -59,7 +59,7 @@ class timer_chan_core : public timer_chan<env, chan_core, chan_alarm> {
  private:
   G* send_due(std::uint64_t setting, nanoseconds_t due) noexcept {
     clock::time_point value{std::chrono::nanoseconds(due)};
-    return deliver(setting, &value);
+    return deliver(setting, due, &value);
   }
 
   // Under the heap's lock.

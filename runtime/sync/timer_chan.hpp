@@ -6,7 +6,8 @@
 // flight; here everything that must agree lies under the channel's own lock, and receivers need to know nothing of it.
 //
 //   timer fires, under the heap's lock      keeps the channel alive (try_retain), says for the M's loop: deliver(setting)
-//   deliver, under the channel's lock       is it still this setting? hand the value to a receiver, or buffer it, if there is room
+//   deliver, under the channel's lock       is it still this setting, and newer than the last? hand the value to a receiver, or buffer
+//                                           it, if there is room
 //   stop, reset, under the channel's lock   take the timer off its heap; a new setting: what was fired is stale from here on;
 //                                           drop what lies in the buffer
 //
@@ -15,11 +16,14 @@
 //  2. A value is sent only by `deliver`, and only for the setting that fired it. A receiver gets it, or finds it in the buffer, or
 //     stop and reset take it back: it is in one of these places, since all of them need the lock.
 //  3. The buffer has room for one. A ticker whose last tick nobody took loses the next.
+//  4. Ticks arrive in the order in which they were due: one whose `deliver` was overtaken by the next tick's, since its M had lost its
+//     CPU between the two steps, is lost.
 // Lock order: channel < heap. No lock-free step but the count of handles.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "runtime/wait/timer.hpp"
 #include "runtime/wait/waiter.hpp"
@@ -61,12 +65,13 @@ class timer_chan : public Base {
     return result;
   }
 
-  /// Sends `*value` if `setting` still holds. The receiver that was claimed for it, if there was one: it is the caller's
-  /// to wake.
-  fiber* deliver(std::uint64_t setting, void* value) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  /// Sends `*value`, which was due at `due`, if `setting` still holds and nothing newer was sent. The receiver that was
+  /// claimed for it, if there was one: it is the caller's to wake.
+  fiber* deliver(std::uint64_t setting, nanoseconds_t due, void* value) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     this->lock_.lock();
     fiber* receiver = nullptr;
-    if (setting == setting_) {
+    if (setting == setting_ && due > newest_) {
+      newest_ = due;
       if (!periodic_) pending_ = false;
       receiver = this->send_now(value).woken;
     }
@@ -81,13 +86,17 @@ class timer_chan : public Base {
   bool take_back() noexcept {
     alarm_.stop();
     ++setting_;
+    newest_ = nothing_sent;
     const bool was_pending = pending_ || this->count_ != 0;
     pending_ = false;
     this->publish(this->count_, std::size_t{0});  // time points: there is nothing to destroy
     return was_pending;
   }
 
+  static constexpr nanoseconds_t nothing_sent = std::numeric_limits<nanoseconds_t>::min();
+
   std::uint64_t setting_ = 0;
+  nanoseconds_t newest_ = nothing_sent;  ///< when the last value of this setting was due
   bool pending_ = false;  ///< a value is to come: the timer runs, or has fired and `deliver` is on its way
   bool periodic_ = false;
 };

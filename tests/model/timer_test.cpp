@@ -12,12 +12,14 @@
 
 namespace model {
 
-// What is sent: the number of the setting. A buffered one may be forgotten, as a time point may.
+// What is sent: the number of the setting, and which tick of it this is. A buffered one may be forgotten, as a time point may.
 struct stamp {
   frame_var<int> setting{0};
+  frame_var<int> tick{0};
 };
 inline void move_stamp(void* to, void* from) noexcept {
   static_cast<stamp*>(to)->setting = int{static_cast<stamp*>(from)->setting};
+  static_cast<stamp*>(to)->tick = int{static_cast<stamp*>(from)->tick};
 }
 inline void no_end(void*) noexcept {}
 inline constexpr weft::detail::element_ops stamp_ops{sizeof(stamp), alignof(stamp), move_stamp, no_end};
@@ -41,11 +43,16 @@ struct alarm {
     heap.unlock();
   }
   // Under the heap's lock what `fire` does, and then, without it, nothing: the caller delivers.
-  std::uint64_t fire() {
+  struct fired_tick {
+    std::uint64_t setting = 0;
+    int tick = 0;
+  };
+  fired_tick fire() {
     heap.lock();
-    std::uint64_t fired = 0;
+    fired_tick fired;
     if (in_heap.load(order::relaxed) != 0) {
-      fired = token;
+      ticks = ticks + 1;
+      fired = {token, ticks};
       if (!periodic) in_heap.store(0, order::release);
     }
     heap.unlock();
@@ -56,6 +63,7 @@ struct alarm {
   typename Env::atomics::template atomic<std::uint8_t> in_heap{0};
   mc::var<std::uint64_t> token{0};
   mc::var<bool> periodic{false};
+  mc::var<int> ticks{0};
 };
 
 template <class Env>
@@ -73,16 +81,22 @@ class timer_under_test : public rt::timer_chan<Env, rt::basic_chan<Env>, alarm<E
   }
   /// What the loop of an M does, once: fires it, if it runs, and delivers.
   [[gnu::noinline]] void run_due() {
-    const std::uint64_t setting = this->alarm_.fire();
-    if (setting == 0) return;
+    const auto fired = this->alarm_.fire();
+    if (fired.setting == 0) return;
     stamp value;
-    value.setting = static_cast<int>(setting);
-    if (auto* const receiver = this->deliver(setting, &value)) Env::wake(receiver);
+    value.setting = static_cast<int>(fired.setting);
+    value.tick = fired.tick;
+    if (auto* const receiver = this->deliver(fired.setting, fired.tick, &value)) Env::wake(receiver);
   }
   /// 0: there is none.
   [[gnu::noinline]] int look() {
     stamp value;
     return this->try_receive(&value) == weft::chan_status::ok ? int{value.setting} : 0;
+  }
+  /// Which tick; 0: there is none.
+  [[gnu::noinline]] int look_for_tick() {
+    stamp value;
+    return this->try_receive(&value) == weft::chan_status::ok ? int{value.tick} : 0;
   }
   [[gnu::noinline]] int wait() {
     stamp value;
@@ -104,16 +118,27 @@ struct delivers_what_is_old : model::faithful {};
 struct forgets_what_is_on_its_way : model::faithful {};
 struct leaves_the_buffer : model::faithful {};
 struct leaves_the_alarm : model::faithful {};
+struct sends_ticks_in_any_order : model::faithful {};
 
 template <class Rules>
 using model_timer = timer_chan<model::env<Rules>, basic_chan<model::env<Rules>>, model::alarm<model::env<Rules>>>;
 
 template <>
-model::env<delivers_what_is_old>::fiber* model_timer<delivers_what_is_old>::deliver(std::uint64_t,
+model::env<delivers_what_is_old>::fiber* model_timer<delivers_what_is_old>::deliver(std::uint64_t, nanoseconds_t,
                                                                                     void* value) noexcept {
   lock_.lock();
   pending_ = false;
   auto* const receiver = send_now(value).woken;
+  lock_.unlock();
+  return receiver;
+}
+
+template <>
+model::env<sends_ticks_in_any_order>::fiber* model_timer<sends_ticks_in_any_order>::deliver(std::uint64_t setting,
+                                                                                            nanoseconds_t,
+                                                                                            void* value) noexcept {
+  lock_.lock();
+  auto* const receiver = setting == setting_ ? send_now(value).woken : nullptr;
   lock_.unlock();
   return receiver;
 }
@@ -242,12 +267,37 @@ mc::result ticks(mc::options how) {
   });
 }
 
+// Two Ms fire a tick each, and may lose their CPU before they deliver it.
+template <class Env>
+mc::result ticks_of_two(mc::options how) {
+  return mc::explore(how, [] {
+    typename Env::world world;
+    timer_under_test<Env> t;
+    t.reset(1, true);
+    int seen[3] = {0, 0, 0};
+    world.run({[&] { t.run_due(); }, [&] { t.run_due(); },
+               [&] {
+                 seen[0] = t.look_for_tick();
+                 seen[1] = t.look_for_tick();
+               }});
+    seen[2] = t.look_for_tick();
+    int last = 0;
+    for (const int tick : seen) {
+      mc::check(tick == 0 || tick > last, "ticks come in the order in which they were due");
+      if (tick != 0) last = tick;
+    }
+    mc::check(last != 0, "some tick comes");
+  });
+}
+
 using plain = env<model::faithful>;
 
 TEST(timer, stopped_or_received) { EXPECT_TRUE(holds(stop_fire_receive<plain>({.name = "stop, fire, receive"}))); }
 TEST(timer, set_anew_while_it_fires) { EXPECT_TRUE(holds(reset_fire_wait<plain>({.name = "reset, fire, wait"}))); }
 TEST(timer, two_who_set_it) { EXPECT_TRUE(holds(two_resets<plain>({.name = "stop, reset, fire"}))); }
 TEST(timer, ticks_end_with_stop) { EXPECT_TRUE(holds(ticks<plain>({.name = "ticks, look, stop"}))); }
+
+TEST(timer, ticks_come_in_order) { EXPECT_TRUE(holds(ticks_of_two<plain>({.name = "ticks of two Ms"}))); }
 
 TEST(timer_mutant, what_is_old_is_delivered) {
   EXPECT_TRUE(finds(stop_fire_receive<env<weft::rt::delivers_what_is_old>>({.name = "old value delivered"})));
@@ -258,6 +308,9 @@ TEST(timer_mutant, what_is_on_its_way_is_forgotten) {
 }
 TEST(timer_mutant, the_buffer_stays) {
   EXPECT_TRUE(finds(stop_fire_receive<env<weft::rt::leaves_the_buffer>>({.name = "buffer left"})));
+}
+TEST(timer_mutant, ticks_are_sent_in_any_order) {
+  EXPECT_TRUE(finds(ticks_of_two<env<weft::rt::sends_ticks_in_any_order>>({.name = "ticks in any order"})));
 }
 TEST(timer_mutant, the_alarm_stays) {
   EXPECT_TRUE(finds(two_resets<env<weft::rt::leaves_the_alarm>>({.name = "alarm left"})));

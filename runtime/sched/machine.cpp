@@ -7,6 +7,8 @@
 //  2. An M that sleeps holds no P. It is on `idle_ms`, or it is `polling_m`; whoever wakes it takes it off that place under the lock,
 //     so it is woken once, and hands it a P in `next_p`.
 //  3. Ms are never freed, their threads are: one that has had nothing to do for `idle_thread_timeout` ends, and its M is reused.
+//  4. Each thread that ends leaves its handle in `last_ended` and joins the thread whose handle it found there, without a lock; the end
+//     of run() waits until none is left, and joins the last. So each is joined once, and all are gone when run() returns.
 #include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>

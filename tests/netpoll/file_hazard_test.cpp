@@ -21,6 +21,7 @@
 #include <weft/net.hpp>
 #include <weft/weft.hpp>
 
+#include "tests/support/exec_children.hpp"
 #include "tests/support/sanitizers.hpp"
 #include "tests/support/scratch_file.hpp"
 #include "tests/support/stress.hpp"
@@ -133,29 +134,13 @@ TEST(file_hazard, operations_go_on_beside_children_that_are_forked_and_exec) {
     const std::string pattern = numbered(16 * page);
     const scratch_file on_disk(pattern);
     auto f = file::open(on_disk.path(), O_RDWR);
-    std::atomic<bool> over{false};
-    weft::scope s;
-    s.go([&] {
-      for (int i = 0; i < 20; ++i) {
-        const pid_t child = fork();
-        if (child == 0) {
-          execl("/bin/true", "true", nullptr);
-          _exit(127);
-        }
-        int status = 0;
-        weft::blocking([&] { waitpid(child, &status, 0); });
-        EXPECT_EQ(status, 0);
-      }
-      over = true;
-    });
-    while (!over.load()) {
+    weft_test::beside_children_that_exec([&] {
       f.fsync();
       evict(f);
       std::string room(pattern.size(), '?');
       ASSERT_EQ(f.read_at(0, std::span<char>(room)), room.size());
       ASSERT_TRUE(room == pattern);
-    }
-    s.join();
+    });
   });
 }
 

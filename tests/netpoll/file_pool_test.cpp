@@ -12,13 +12,12 @@
 
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <thread>
 
 #include <weft/weft.hpp>
 
 #include "netpoll/await.hpp"
+#include "tests/netpoll/engine_exercise.hpp"
 #include "tests/support/scratch_file.hpp"
 #include "tests/support/stress.hpp"
 #include "tests/support/until_waiting.hpp"
@@ -29,32 +28,6 @@ using namespace weft_test;
 using namespace weft::rt;
 
 constexpr nanoseconds_t long_patience = 60'000'000'000;
-
-int exercise(file_pool& pool, int fibers, int rounds) {
-  const scratch_file on_disk;
-  const int fd = open(on_disk.path().c_str(), O_RDWR | O_CLOEXEC);
-  std::atomic<int> good{0};
-  weft::scope s;
-  for (int i = 0; i < fibers; ++i)
-    s.go([&, i] {
-      bool all = true;
-      for (int r = 0; r < rounds; ++r) {
-        char mine[32], back[32];
-        std::snprintf(mine, sizeof mine, "%015d%015d", i, r);
-        const auto at = static_cast<std::uint64_t>(i) * sizeof mine;
-        file_op write(file_action::write, fd, mine, sizeof mine, at);
-        perform(pool, write);
-        file_op read(file_action::read, fd, back, sizeof back, at);
-        perform(pool, read);
-        all = all && write.error == 0 && read.error == 0 && read.done == sizeof back &&
-              std::memcmp(mine, back, sizeof mine) == 0;
-      }
-      good.fetch_add(all);
-    });
-  s.join();
-  close(fd);
-  return good.load();
-}
 
 // What an idle thread looks at last is the pool, so a pool is never destroyed (as the process's own).
 file_pool& new_pool(int limit, nanoseconds_t patience) { return *new file_pool(limit, patience); }

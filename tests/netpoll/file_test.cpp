@@ -8,7 +8,6 @@
 
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -25,6 +24,7 @@
 #include <weft/weft.hpp>
 
 #include "tests/support/scratch_file.hpp"
+#include "tests/support/signal_storm.hpp"
 #include "tests/support/stress.hpp"
 #include "tests/support/undisturbed.hpp"
 #include "tests/support/until_waiting.hpp"
@@ -433,12 +433,7 @@ TEST(file, reads_of_the_cache_give_others_a_turn) {
 }
 
 TEST(file, a_storm_of_signals_surfaces_nowhere) {
-  struct sigaction how {};
-  how.sa_handler = [](int) {};
-  how.sa_flags = SA_ONSTACK;  // no SA_RESTART: calls do get interrupted
-  sigaction(SIGALRM, &how, nullptr);
-  const itimerval storm{{0, 100}, {0, 100}}, calm{};
-  setitimer(ITIMER_REAL, &storm, nullptr);
+  const weft_test::signal_storm storm;
   weft::run([] {
     const std::string pattern = numbered(256 << 10);
     const scratch_file on_disk(pattern);
@@ -452,7 +447,6 @@ TEST(file, a_storm_of_signals_surfaces_nowhere) {
       f.write_at(0, room);
     }
   });
-  setitimer(ITIMER_REAL, &calm, nullptr);
 }
 
 }  // namespace

@@ -6,11 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
-#include <signal.h>
 #include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +23,8 @@
 
 #include "netpoll/epoll.hpp"
 #include "tests/netpoll/loopback.hpp"
+#include "tests/support/exec_children.hpp"
+#include "tests/support/signal_storm.hpp"
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
@@ -205,12 +205,7 @@ void echo_for(weft::net::tcp_stream& ours, weft::net::tcp_stream& peers, int rou
 }
 
 TEST(poller, a_storm_of_signals_surfaces_nowhere) {
-  struct sigaction how {};
-  how.sa_handler = [](int) {};
-  how.sa_flags = SA_ONSTACK;  // no SA_RESTART: calls do get interrupted
-  sigaction(SIGALRM, &how, nullptr);
-  const itimerval storm{{0, 100}, {0, 100}}, calm{};
-  setitimer(ITIMER_REAL, &storm, nullptr);
+  const weft_test::signal_storm storm;
   weft::run([] {
     auto [ours, peers] = connected_pair();
     echo_for(ours, peers, 5'000);
@@ -241,29 +236,12 @@ TEST(poller, a_storm_of_signals_surfaces_nowhere) {
     writer.join();
     EXPECT_EQ(reader.join(), 1'000'000u);
   });
-  setitimer(ITIMER_REAL, &calm, nullptr);
 }
 
 TEST(poller, a_child_that_is_forked_and_execs_takes_no_edges_along) {
   weft::run([] {
     auto [ours, peers] = connected_pair();
-    std::atomic<bool> over{false};
-    weft::scope s;
-    s.go([&] {
-      for (int i = 0; i < 20; ++i) {
-        const pid_t child = fork();
-        if (child == 0) {
-          execl("/bin/true", "true", nullptr);
-          _exit(127);
-        }
-        int status = 0;
-        weft::blocking([&] { waitpid(child, &status, 0); });
-        EXPECT_EQ(status, 0);
-      }
-      over = true;
-    });
-    while (!over.load()) echo_for(ours, peers, 50);
-    s.join();
+    weft_test::beside_children_that_exec([&, &ours = ours, &peers = peers] { echo_for(ours, peers, 50); });
   });
 }
 

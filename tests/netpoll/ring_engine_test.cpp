@@ -23,6 +23,7 @@
 #include <weft/weft.hpp>
 
 #include "netpoll/table.hpp"
+#include "tests/netpoll/engine_exercise.hpp"
 #include "tests/support/scratch_file.hpp"
 #include "tests/support/stress.hpp"
 #include "tests/support/until_waiting.hpp"
@@ -181,35 +182,6 @@ class engine_for_test {
  private:
   ring_engine* const it_ = new_engine();
 };
-
-/// Fibers that write and read a file of their own numbers by the engine; returns how many found what they should.
-int exercise(ring_engine& engine, int fibers, int rounds) {
-  const scratch_file on_disk;
-  const int fd = open(on_disk.path().c_str(), O_RDWR | O_CLOEXEC);
-  std::atomic<int> good{0};
-  weft::scope s;
-  for (int i = 0; i < fibers; ++i)
-    s.go([&, i] {
-      bool all = true;
-      for (int r = 0; r < rounds; ++r) {
-        char mine[32], back[32];
-        std::snprintf(mine, sizeof mine, "%015d%015d", i, r);
-        const auto at = static_cast<std::uint64_t>(i) * sizeof mine;
-        file_op write(file_action::write, fd, mine, sizeof mine, at);
-        perform(engine, write);
-        file_op read(file_action::read, fd, back, sizeof back, at);
-        perform(engine, read);
-        all = all && write.error == 0 && write.done == sizeof mine && read.error == 0 && read.done == sizeof back &&
-              std::memcmp(mine, back, sizeof mine) == 0;
-      }
-      file_op sync(file_action::sync, fd, nullptr, 0, 0);
-      perform(engine, sync);
-      good.fetch_add(all && sync.error == 0);
-    });
-  s.join();
-  close(fd);
-  return good.load();
-}
 
 TEST_F(ring, performs_operations) {
   weft::run([] {

@@ -66,7 +66,8 @@ struct options {
   /// `std::errc::resource_unavailable_try_again`. 0: no limit.
   std::size_t max_fibers = 0;
 
-  /// Keeps the main fiber on the thread that called `run`, for libraries that insist on it.
+  /// Keeps the main fiber on the thread that called `run`, for libraries that insist on it. That thread runs other
+  /// fibers only while no other thread can be had.
   bool pin_main = false;
 
   /// What happens when no fiber can ever run again.

@@ -142,7 +142,7 @@ struct reset_at_the_end {
       detail::spin_guard guard(sched.lock);
       while (P* p = take_idle_p()) p->in_service = false;
       sched.in_service.store(0, std::memory_order_relaxed);
-      sched.missed_wake = false;
+      forget_missed_wake();
       const int known = sched.known_procs.load(std::memory_order_relaxed);
       for (int i = 0; i < known; ++i) {
         P* p = sched.all_ps[i].load(std::memory_order_relaxed);
@@ -152,6 +152,8 @@ struct reset_at_the_end {
       sched.idle_ms = nullptr;
       sched.polling_m = nullptr;
       sched.poller_taken = false;
+      while (take_surrendered_p() != nullptr) {
+      }
     }
     sched.procs.store(0, std::memory_order_release);
     sched.closing.store(false, std::memory_order_release);  // with `procs`: who sees the end sees what came before it
@@ -226,6 +228,7 @@ void run_main(const options& how, callable_ref f) {
   install_overflow_handler();
   sched.max_threads = settled.max_threads;
   sched.shortage_was_said.store(false, std::memory_order_relaxed);
+  sched.no_thread_before.store(0, std::memory_order_relaxed);
 #ifdef WEFT_DEBUG_CHECKS
   sched.migrate_on_wake = settled.maxprocs > 1;  // whoever caches what belongs to a thread across a wait is caught
 #endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // An M's own loop: find a fiber to run, in Go's order, or go to sleep without losing a wake-up.
 //
-//   due timers of the own P · one pick in 61: the global queue first, then the poller · urgent fibers · the own queue · a batch from the
-//   global queue · the poller, without blocking · steal half of a random victim's ring, in the last round also timers and runnext ·
+//   due timers of the own P · one pick in 61: the global queue first, then the poller · by turns with what follows an urgent
+//   fiber · the own queue · a batch from the global queue · the poller, without blocking · steal half of a random victim's ring, in the last round also timers and runnext ·
 //   give up the P, look at everything again, sleep: in the poller if nobody is there, with the next timer as time-out, else on a futex.
 //
 // The numbers in the comments are the steps of idle.hpp. An M stands inside its bracket here from start to end; it
@@ -91,12 +91,10 @@ pending_timers look_at_timers() noexcept {
 }
 
 // Found while searching (7): the last searcher sees to it that another searches, if there is anything left to find.
-G* found(M* m, G* g) noexcept {
-  if (m->searching) {
-    m->searching = false;
-    if (sched.idle.end_search_found() && work_anywhere()) wake_if_wanted();
-  }
-  return g;
+void stop_search(M* m) noexcept {
+  if (!m->searching) return;
+  m->searching = false;
+  if (sched.idle.end_search_found() && work_anywhere()) wake_if_wanted();
 }
 
 G* poll_now(M* m) noexcept {
@@ -149,10 +147,23 @@ G* steal(M* m) noexcept {
   return nullptr;
 }
 
+// Ahead of the own queue, but by turns with it: a stream of them must not starve what waits there.
+G* take_urgent(P* p) noexcept {
+  if (p->urgent_went_last || !sched.global_has_urgent()) {
+    p->urgent_went_last = false;
+    return nullptr;
+  }
+  p->urgent_went_last = true;
+  detail::spin_guard guard(sched.lock);
+  return sched.global.pop_urgent();
+}
+
 G* look(M* m) noexcept {
   P* p = m->p;
   run_timers(m, p->timers);
   if (p->tick % P::global_tick == 0) {
+    // Counted, or a P that goes from M to M with fibers that block would look here first each time, and at nothing else.
+    p->monitor_tick.store(++p->tick, std::memory_order_relaxed);
     run_retired_timers(m);
     G* g = take_global(p, true);
     if (g == nullptr) g = poll_now(m);
@@ -162,9 +173,7 @@ G* look(M* m) noexcept {
       return g;
     }
   }
-  if (sched.global_has_urgent()) {
-    if (G* g = take_global(p, true)) return g;
-  }
+  if (G* g = take_urgent(p)) return g;
   if (G* g = pick_own(p)) return g;
   if (G* g = take_global(p, false)) return g;
   if (G* g = poll_now(m)) return g;
@@ -218,13 +227,17 @@ void sleep_in_poller(M* m) noexcept {
     if (due) sched.timers.has_served(now);  // only now: until they have run nothing may be put off on their account
     return;
   }
-  if (ready.head == nullptr) return;
+  ready_from_loop(m, ready);
+}
+
+void take_any_p(M* m) noexcept {
   {
     detail::spin_guard guard(sched.lock);
-    while (G* g = ready.pop_front()) sched.global.push(g);
+    P* p = take_surrendered_p();
+    if (p == nullptr) p = take_idle_p();
+    if (p != nullptr) own(m, p);
   }
-  std_atomics::fence_seq_cst();
-  wake_if_wanted();
+  if (m->p != nullptr) note_busy();
 }
 
 // Steps 8 to 10. Returns with a P or without; false: the thread shall end.
@@ -239,12 +252,8 @@ bool idle(M* m, int& vain) noexcept {
   }
   if (anything_to_do(vain < vain_rounds)) {
     ++vain;
-    {
-      detail::spin_guard guard(sched.lock);
-      if (P* p = take_idle_p()) own(m, p);
-    }
+    take_any_p(m);
     if (m->p != nullptr) {
-      note_busy();
       sched.idle.begin_search();
       m->searching = true;
       return true;
@@ -253,10 +262,7 @@ bool idle(M* m, int& vain) noexcept {
   bool poll = false;
   {
     detail::spin_guard guard(sched.lock);
-    if (sched.missed_wake) {
-      sched.missed_wake = false;
-      return true;
-    }
+    if (forget_missed_wake() || m->due.load(std::memory_order_relaxed) != nullptr) return true;
     if (!sched.poller_taken && !sched.ended.load(std::memory_order_relaxed)) {
       poll = sched.poller_taken = true;
       m->next_p = nullptr;
@@ -268,7 +274,7 @@ bool idle(M* m, int& vain) noexcept {
     return true;
   }
   nudge_sleeper();  // it may have fallen asleep before our P's timers were started
-  return sleep_until_given_p(m);
+  return m->locked != nullptr ? sleep_until_pinned_is_due(m) : sleep_until_given_p(m);
 }
 
 // A P beyond the width: its fibers go to everybody, its timers stay where they are, for whoever searches.
@@ -289,20 +295,29 @@ void retire_p(M* m) noexcept {
   wake_if_wanted();
 }
 
-// An M with a pinned fiber runs nothing else: while the fiber waits, its P is somebody else's.
-void lend_p(M* m) noexcept {
+// An M with a pinned fiber runs nothing else, as long as other threads can be had: while the fiber waits, its P is
+// somebody else's. False: there is nobody to take it, and this M has it still.
+bool lend_p(M* m) noexcept {
+  stop_search(m);
   P* p = m->p;
-  if (p == nullptr) return;
   m->p = nullptr;
   bool nobody_polls = false;
   {
     detail::spin_guard guard(sched.lock);
     nobody_polls = !sched.poller_taken;
   }
-  if ((nobody_polls || anything_to_do(true)) && hand_off(p)) return;
-  shelve_p(p, m->searching);
-  m->searching = false;
+  if (nobody_polls || anything_to_do(true)) {
+    if (hand_off(p)) return true;
+    own(m, p);
+    return false;
+  }
+  {
+    detail::spin_guard guard(sched.lock);
+    put_idle_p(p, false);
+  }
+  nudge_sleeper();
   if (work_anywhere()) wake_if_wanted();
+  return true;
 }
 
 G* find_work(M* m) noexcept {
@@ -310,25 +325,30 @@ G* find_work(M* m) noexcept {
   for (;;) {
     if (sched.ended.load(std::memory_order_acquire)) return nullptr;
     if (m->locked != nullptr) {
-      lend_p(m);
-      return sleep_until_pinned_is_due(m);
-    }
-    if (m->p == nullptr) {
-      {
-        detail::spin_guard guard(sched.lock);
-        if (P* p = take_idle_p()) own(m, p);
+      if (G* g = take_due(m)) {
+        stop_search(m);
+        return g;
       }
-      if (m->p != nullptr)
-        note_busy();
-      else if (!sleep_until_given_p(m))
-        return nullptr;
+      // Without a P, too, there may be what nobody was told of: the pinned fiber itself, which a yield has put into the
+      // global queue from its hook; or nobody sleeps in the poller.
+      if (m->p == nullptr) take_any_p(m);
+      if (m->p == nullptr || lend_p(m)) {
+        if (!sleep_until_pinned_is_due(m)) return nullptr;
+        continue;
+      }
+    } else if (m->p == nullptr) {
+      take_any_p(m);
+      if (m->p == nullptr && !sleep_until_given_p(m)) return nullptr;
       continue;
     }
     if (m->p->number >= sched.procs.load(std::memory_order_relaxed)) {
       retire_p(m);
       continue;
     }
-    if (G* g = look(m)) return found(m, g);
+    if (G* g = look(m)) {
+      stop_search(m);
+      return g;
+    }
     if (!idle(m, vain)) return nullptr;
   }
 }
@@ -336,6 +356,17 @@ G* find_work(M* m) noexcept {
 }  // namespace
 
 bool work_anywhere() noexcept { return anything_to_do(true); }
+
+bool work_waits_for(const P* p) noexcept {
+  if (!p->queue.empty() || sched.global_size() != 0) return true;
+  if (sched.idle.idle_ps() != 0) return false;
+  const poller* net = sched.net.load(std::memory_order_acquire);
+  if (net != nullptr && net->has_waiters()) return true;
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  for (int i = 0; i < known; ++i)
+    if (sched.all_ps[i].load(std::memory_order_acquire)->timers.next_when() != never) return true;
+  return false;
+}
 
 void schedule_loop(M* m) noexcept {
   for (;;) {

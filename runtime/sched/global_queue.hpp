@@ -2,7 +2,8 @@
 // The queue that all Ps share: what overflows a ring, what is made ready without a P, and what parked without one.
 //
 // Two classes. `urgent` holds fibers that parked after they had lost their P: they may hold what the others wait for,
-// so they are taken first. Everything else is first in, first out.
+// so they are taken first, but by turns with the others: a stream of fibers that come back from blocking calls must not
+// starve these. Each class is first in, first out.
 //
 // Invariant: all members but the two sizes belong to the scheduler's lock. The sizes are written under it and read by
 // anyone as hints; who relies on a zero (an M going idle) reads after idle_state's fence, and a pusher fences after the
@@ -60,9 +61,18 @@ class global_queue {
     publish();
   }
   G* pop() noexcept {
-    G* g = urgent_.pop_front();
-    if (g == nullptr) g = normal_.pop_front();
+    if (!urgent_went_last_ || normal_.head == nullptr)
+      if (G* g = pop_urgent()) return g;
+    urgent_went_last_ = false;
+    G* g = normal_.pop_front();
     if (g != nullptr) publish();
+    return g;
+  }
+  G* pop_urgent() noexcept {
+    G* g = urgent_.pop_front();
+    if (g == nullptr) return nullptr;
+    urgent_went_last_ = true;
+    publish();
     return g;
   }
   /// Anyone, without the lock.
@@ -75,6 +85,7 @@ class global_queue {
     urgent_size_.store(urgent_.size, std::memory_order_relaxed);
   }
   g_list normal_, urgent_;
+  bool urgent_went_last_ = false;
   std::atomic<std::uint32_t> size_{0};
   std::atomic<std::uint32_t> urgent_size_{0};
 };

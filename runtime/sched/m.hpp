@@ -48,7 +48,8 @@ struct alignas(128) M {
   G* yielding = nullptr;         ///< whom the hook of `yield` puts back
   G* locked = nullptr;           ///< the fiber pinned to this M, which then runs nothing else
   G* pending = nullptr;          ///< picked on a fiber's stack, but only the M's loop can start it
-  std::atomic<G*> due{nullptr};  ///< the pinned fiber, from whoever has picked it; with a P in `next_p`
+  std::atomic<G*> due{nullptr};  ///< the pinned fiber, from whoever has picked it; written under the scheduler's lock
+  P* due_p = nullptr;            ///< what it is to run with; under the scheduler's lock
 
   void* loop_sp = nullptr;  ///< the M's loop, while a fiber runs
   eh_globals loop_eh;
@@ -59,8 +60,7 @@ struct alignas(128) M {
   bool is_caller = false;    ///< the thread that called `run`
   unsigned in_blocking = 0;  ///< nesting of `blocking(f)`; read by the monitor through `blocking_now`
   std::atomic<bool> blocking_now{false};
-  std::atomic<bool> burns_without_p{false};  ///< the monitor took its P because it burned; cleared when it is back
-  std::atomic<bool> slice_over{false};       ///< the monitor's wish: give the P to somebody else at the next entry
+  std::atomic<bool> slice_over{false};  ///< the monitor's wish: give the P to somebody else at the next entry
 
   alignas(64) detail::spin_lock lost_lock;
   std::atomic<std::uint32_t> wake_word{0};  ///< futex: 1 means "get up"
@@ -93,21 +93,23 @@ struct alignas(128) M {
 #endif
 void set_current_m(M* m) noexcept;
 
-/// Whether an entry may be the one at which an M gives its P away because its slice is over. That may start a thread,
-/// so it is for calls that hold no lock; one that parks anyway needs it least.
-enum class at_entry : bool { keep_p, may_give_p_away };
-inline constexpr at_entry serve_slice = at_entry::may_give_p_away;
+/// What happens at an entry to the P of an M whose slice is over.
+enum class at_entry : std::uint8_t {
+  keep_p,       ///< nothing: the fiber is about to give up the CPU, and its successor is picked from this P
+  surrender_p,  ///< it is left to the monitor, or to the next M that looks for a P: for calls that may hold a lock
+  hand_p_over,  ///< another M gets it at once, and is started if need be: for calls that hold no lock
+};
 
 [[gnu::noinline]] void enter_slow(M* m, at_entry how) noexcept;
 
 /// Begins a stretch in which `m->p` may be used, if there is one. Never migrates. Null on a plain thread.
-inline M* enter(at_entry how = at_entry::keep_p) noexcept {
+inline M* enter(at_entry how) noexcept {
   M* m = current_m();
   if (m != nullptr && m->section.enter()) [[unlikely]]
     enter_slow(m, how);
   return m;
 }
-/// The same for who knows the thread's M.
+/// The same for a fiber that knows its M and is about to give up the CPU.
 inline void enter(M* m) noexcept {
   if (m->section.enter()) [[unlikely]]
     enter_slow(m, at_entry::keep_p);
@@ -117,7 +119,7 @@ inline void leave(M* m) noexcept { m->section.leave(); }
 /// `enter` and `leave` for calls that never park.
 class inside_runtime {
  public:
-  explicit inside_runtime(at_entry how = at_entry::keep_p) noexcept : m_(enter(how)) {}
+  explicit inside_runtime(at_entry how = at_entry::surrender_p) noexcept : m_(enter(how)) {}
   ~inside_runtime() {
     if (m_ != nullptr) leave(m_);
   }

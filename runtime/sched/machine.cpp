@@ -4,8 +4,9 @@
 // Invariants
 //  1. A P changes hands only under the scheduler's lock (idle list, `next_p`) or, from a silent M, by the monitor under that M's
 //     `lost_lock` (monitor.cpp).
-//  2. An M that sleeps holds no P. It is on `idle_ms`, or it is `polling_m`; whoever wakes it takes it off that place under the lock,
-//     so it is woken once, and hands it a P in `next_p`.
+//  2. An M that sleeps holds no P. It is on `idle_ms`, or on `pinned_ms` if a fiber is pinned to it, or it is `polling_m`; whoever
+//     wakes it takes it off that place under the lock, so it is woken once, and hands it a P: in `next_p`, or in `due_p` with its
+//     pinned fiber.
 //  3. Ms are never freed, their threads are: one that has had nothing to do for `idle_thread_timeout` ends, and its M is reused.
 //  4. Each thread that ends leaves its handle in `last_ended` and joins the thread whose handle it found there, without a lock; the end
 //     of run() waits until none is left, and joins the last. So each is joined once, and all are gone when run() returns.
@@ -43,6 +44,7 @@ constinit scheduler sched;
 namespace {
 
 constexpr nanoseconds_t idle_thread_timeout = 10'000'000'000;
+constexpr nanoseconds_t ask_again_after = 1'000'000;  ///< for a thread that the system has refused
 
 // The address of libstdc++'s per-thread exception state, kept in the M: the function is declared const, so a compiler
 // may keep an old thread's answer across a switch.
@@ -50,6 +52,16 @@ constexpr nanoseconds_t idle_thread_timeout = 10'000'000'000;
   auto* state = reinterpret_cast<eh_globals*>(abi::__cxa_get_globals());
   asm volatile("" : "+r"(state)::"memory");
   return state;
+}
+
+// A thread ends, or did not come to be. The caller then wakes `threads_changed`.
+void count_out(M* m) noexcept WEFT_REQUIRES(sched.lock) {
+  if (m != nullptr) {
+    m->idle_link = sched.spare_ms;
+    sched.spare_ms = m;
+  }
+  --sched.threads;
+  sched.threads_changed.fetch_add(1, std::memory_order_release);  // pairs with the end of run(), which waits for zero
 }
 
 void* thread_main(void* arg) {
@@ -63,10 +75,7 @@ void* thread_main(void* arg) {
   {
     detail::spin_guard guard(sched.lock);
     before = std::exchange(sched.last_ended, pthread_self());
-    m->idle_link = sched.spare_ms;
-    sched.spare_ms = m;
-    --sched.threads;
-    sched.threads_changed.fetch_add(1, std::memory_order_release);  // pairs with the end of run(), which waits for zero
+    count_out(m);
   }
   futex_wake(sched.threads_changed);
   if (before) pthread_join(*before, nullptr);
@@ -152,6 +161,8 @@ void say_threads_are_short(int running, int error) noexcept {
 
 // The caller owns `p`, and a searcher's count if `searching`.
 bool start_machine(P* p, bool searching) noexcept {
+  const nanoseconds_t not_before = sched.no_thread_before.load(std::memory_order_relaxed);
+  if (not_before != 0 && steady_now() < not_before) return false;
   int running = 0;
   bool allowed = false;
   {
@@ -175,17 +186,20 @@ bool start_machine(P* p, bool searching) noexcept {
     p->m.store(m, std::memory_order_release);
     note_busy();
     error = spawn_thread(m);
-    if (error == 0) return true;
+    if (error == 0) {
+      if (not_before != 0) sched.no_thread_before.store(0, std::memory_order_relaxed);
+      return true;
+    }
     m->p = nullptr;
     m->searching = false;
   }
+  sched.no_thread_before.store(steady_now() + ask_again_after, std::memory_order_relaxed);
   say_threads_are_short(running, error);
-  detail::spin_guard guard(sched.lock);
-  --sched.threads;
-  if (m != nullptr) {
-    m->idle_link = sched.spare_ms;
-    sched.spare_ms = m;
+  {
+    detail::spin_guard guard(sched.lock);
+    count_out(m);
   }
+  futex_wake(sched.threads_changed);
   return false;
 }
 
@@ -248,6 +262,16 @@ void wake_one() noexcept {
   if (!give_to_sleeper(p, true) && !start_machine(p, true)) shelve_p(p, true);
 }
 
+// No other thread can be had: an M that waits for its pinned fiber helps out.
+static M* take_pinned_sleeper(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
+  M* m = sched.pinned_ms;
+  if (m == nullptr) return nullptr;
+  sched.pinned_ms = m->idle_link;
+  m->next_p = p;
+  m->searching = searching;
+  return m;
+}
+
 void shelve_p(P* p, bool searching) noexcept {
   M* m = nullptr;
   bool from_poller = false;
@@ -257,27 +281,41 @@ void shelve_p(P* p, bool searching) noexcept {
     M* const polling = sched.polling_m;
     m = take_sleeper(p, searching);
     from_poller = m == polling;
+    if (m == nullptr) m = take_pinned_sleeper(p, searching);
     if (m == nullptr) {
       put_idle_p(p, searching);
-      sched.missed_wake = true;
+      sched.missed_wake.store(true, std::memory_order_relaxed);
     }
   }
-  if (m != nullptr)
+  if (m != nullptr) {
     get_up(m, from_poller);
-  else
+  } else {
     nudge_sleeper();
+    note_busy();  // the monitor tries again
+  }
+}
+
+bool forget_missed_wake() noexcept WEFT_REQUIRES(sched.lock) {
+  if (!sched.missed_wake.load(std::memory_order_relaxed)) return false;
+  sched.missed_wake.store(false, std::memory_order_relaxed);
+  return true;
+}
+
+static bool take_off(M*& list, M* m) noexcept WEFT_REQUIRES(sched.lock) {
+  for (M** at = &list; *at != nullptr; at = &(*at)->idle_link) {
+    if (*at != m) continue;
+    *at = m->idle_link;
+    return true;
+  }
+  return false;
 }
 
 // Takes a sleeper that nobody has woken off the list; false: somebody has.
 static bool leave_bed(M* m) noexcept {
   detail::spin_guard guard(sched.lock);
-  for (M** at = &sched.idle_ms; *at != nullptr; at = &(*at)->idle_link) {
-    if (*at != m) continue;
-    *at = m->idle_link;
-    --sched.idle_threads;
-    return true;
-  }
-  return false;
+  if (!take_off(sched.idle_ms, m)) return false;
+  --sched.idle_threads;
+  return true;
 }
 
 bool hand_off(P* p) noexcept {
@@ -303,7 +341,6 @@ void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
 
 void own(M* m, P* p) noexcept {
   m->p = p;
-  m->burns_without_p.store(false, std::memory_order_relaxed);
   p->m.store(m, std::memory_order_release);  // release: thieves and the monitor look into the M
 }
 
@@ -316,6 +353,28 @@ void note_busy() noexcept {
   wake_monitor();
 }
 
+static void surrender(P* p) noexcept {
+  p->m.store(nullptr, std::memory_order_relaxed);
+  detail::spin_guard guard(sched.lock);
+  p->idle_link = sched.surrendered_ps;
+  sched.surrendered_ps = p;
+  sched.some_are_surrendered.store(true, std::memory_order_relaxed);
+}
+
+P* take_surrendered_p() noexcept WEFT_REQUIRES(sched.lock) {
+  P* p = sched.surrendered_ps;
+  if (p == nullptr) return nullptr;
+  sched.surrendered_ps = std::exchange(p->idle_link, nullptr);
+  sched.some_are_surrendered.store(sched.surrendered_ps != nullptr, std::memory_order_relaxed);
+  return p;
+}
+
+void pass_on(P* p) noexcept {
+  if (hand_off(p)) return;
+  shelve_p(p, false);
+  if (work_anywhere()) wake_if_wanted();
+}
+
 // A request stands: the monitor has taken the P, is about to, or wants it given to somebody else.
 [[gnu::noinline]] void enter_slow(M* m, at_entry how) noexcept {
   {
@@ -323,14 +382,16 @@ void note_busy() noexcept {
     m->section.accept();
   }
   if (m->p != nullptr) {
-    if (how != serve_slice || !m->slice_over.load(std::memory_order_relaxed)) return;
+    if (!m->slice_over.load(std::memory_order_relaxed)) return;
     m->slice_over.store(false, std::memory_order_relaxed);
-    if (m->p->queue.empty() && sched.global_size() == 0) return;
+    if (how == at_entry::keep_p || !work_waits_for(m->p)) return;
     P* p = m->p;
     p->handoffs.add();
     m->p = nullptr;
-    if (hand_off(p)) return;
-    own(m, p);
+    if (how == at_entry::surrender_p)
+      surrender(p);
+    else if (!hand_off(p))
+      own(m, p);
     return;
   }
   // Gone. Any idle P will do; without one this fiber goes on as a plain thread would, as it does inside blocking(f).
@@ -342,18 +403,11 @@ void note_busy() noexcept {
   if (m->p != nullptr) note_busy();
 }
 
-static void lie_down(M* m) noexcept {
-  while (m->wake_word.exchange(0, std::memory_order_acquire) == 0) futex_wait(m->wake_word, 0);
-}
-
 bool sleep_until_given_p(M* m) noexcept {
   {
     detail::spin_guard guard(sched.lock);
     if (sched.ended.load(std::memory_order_relaxed)) return false;
-    if (sched.missed_wake) {
-      sched.missed_wake = false;
-      return true;
-    }
+    if (forget_missed_wake()) return true;
     m->next_p = nullptr;
     m->wake_word.store(0, std::memory_order_relaxed);
     m->idle_link = sched.idle_ms;
@@ -373,17 +427,36 @@ bool sleep_until_given_p(M* m) noexcept {
   return true;
 }
 
-G* sleep_until_pinned_is_due(M* m) noexcept {
-  for (;;) {
-    lie_down(m);
-    if (G* g = m->due.exchange(nullptr, std::memory_order_acquire)) {  // pairs with the release in give_to_pinned
-      own(m, m->next_p);
-      m->next_p = nullptr;
-      note_busy();
-      return g;
-    }
-    if (sched.ended.load(std::memory_order_acquire)) return nullptr;
+bool sleep_until_pinned_is_due(M* m) noexcept {
+  {
+    detail::spin_guard guard(sched.lock);
+    if (sched.ended.load(std::memory_order_relaxed)) return false;
+    if (m->due.load(std::memory_order_relaxed) != nullptr || forget_missed_wake()) return true;
+    m->next_p = nullptr;
+    m->wake_word.store(0, std::memory_order_relaxed);
+    m->idle_link = sched.pinned_ms;
+    sched.pinned_ms = m;
   }
+  while (m->wake_word.load(std::memory_order_acquire) == 0) futex_wait(m->wake_word, 0);  // pairs with get_up
+  if (m->next_p == nullptr) return true;
+  own(m, m->next_p);
+  m->next_p = nullptr;
+  note_busy();
+  return true;
+}
+
+G* take_due(M* m) noexcept {
+  if (m->due.load(std::memory_order_relaxed) == nullptr) return nullptr;  // a hint: the M looks again before it sleeps
+  P* const helped_with = m->p;
+  G* g = nullptr;
+  {
+    detail::spin_guard guard(sched.lock);
+    g = m->due.exchange(nullptr, std::memory_order_relaxed);
+    own(m, std::exchange(m->due_p, nullptr));
+  }
+  note_busy();
+  if (helped_with != nullptr) pass_on(helped_with);
+  return g;
 }
 
 void give_to_pinned(M* m, G* g) noexcept {
@@ -391,9 +464,19 @@ void give_to_pinned(M* m, G* g) noexcept {
   P* p = m->p;
   m->p = nullptr;
   p->m.store(nullptr, std::memory_order_relaxed);
-  target->next_p = p;
-  target->due.store(g, std::memory_order_release);
-  get_up(target, false);
+  bool polls = false;
+  bool sleeps = false;
+  {
+    detail::spin_guard guard(sched.lock);
+    target->due_p = p;
+    target->due.store(g, std::memory_order_relaxed);
+    polls = sched.polling_m == target;
+    if (polls)
+      sched.polling_m = nullptr;
+    else
+      sleeps = take_off(sched.pinned_ms, target);
+  }
+  if (polls || sleeps) get_up(target, polls);  // else it is up, helping out, and comes by
 }
 
 void end_machines() noexcept {
@@ -402,6 +485,7 @@ void end_machines() noexcept {
     sched.ended.store(true, std::memory_order_release);
     sched.idle_ms = nullptr;
     sched.idle_threads = 0;
+    sched.pinned_ms = nullptr;
   }
   for (M* m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->all_link) get_up(m, false);
   wake_poller();

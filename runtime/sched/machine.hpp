@@ -28,11 +28,20 @@ void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock);
 /// Sleeps until somebody hands over a P; false: the thread shall end (nothing to do for long, or the runtime has
 /// ended).
 bool sleep_until_given_p(M* m) noexcept;
-/// The same for an M with a pinned fiber, which lies on no list: woken by whoever has picked that fiber.
-/// Null: the runtime has ended.
-G* sleep_until_pinned_is_due(M* m) noexcept;
+/// The same for an M with a pinned fiber: until somebody has picked that fiber, or no other M can be had for a P. False:
+/// the runtime has ended.
+bool sleep_until_pinned_is_due(M* m) noexcept;
+/// The pinned fiber, if somebody has picked it, and the P that came with it; one that the M had is handed on. Null: it is
+/// not due.
+G* take_due(M* m) noexcept;
 /// Gives P and fiber to the M that the fiber is pinned to. The caller is without a P then.
 void give_to_pinned(M* m, G* g) noexcept;
+/// Returns whether a wake was missed since the last call; the caller then looks again before it sleeps.
+bool forget_missed_wake() noexcept WEFT_REQUIRES(sched.lock);
+/// A P that was surrendered at an entry, or null.
+P* take_surrendered_p() noexcept WEFT_REQUIRES(sched.lock);
+/// Hands on a P that its M has lost; it goes to the idle ones if no M can be had.
+void pass_on(P* p) noexcept;
 
 void wake_poller() noexcept;
 /// Sets `ended` and gets every M out of bed, so that their threads end.

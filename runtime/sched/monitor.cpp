@@ -4,9 +4,10 @@
 //
 //   blocked     no CPU time since the last look and asleep in the kernel: the P goes after 50 µs, if anything waits for it
 //   announced   in blocking(f): at the next look
-//   burning     CPU time advances, the bracket does not move: after 10 ms, if somebody in the P's queue waited that long; at most
-//               max(1, procs/4) of them at a time, else they eat the quota of everybody
-//   busy inside the bracket moves but no pick was made for 10 ms: the M is asked to give the P away itself at its next entry
+//   burning     CPU time advances, the bracket does not move, no pick was made for 10 ms: the P goes if anything waits for it,
+//               however many burn already. They run on as threads, among which the kernel shares the CPUs
+//   busy inside the bracket moves but no pick was made for 10 ms: the M is asked to give the P up itself at its next entry.
+//               Where that may hold a lock the P is left to the monitor (`surrendered_ps`), which comes back soon for it
 //   starved     runnable but off its CPU: left alone, more threads do not help
 //
 // Protocol of a take (bracket.hpp, steps 4 to 6): lost_lock of each candidate, request, ONE membarrier for all of the
@@ -111,7 +112,7 @@ class monitor {
     now_ = steady_now();
     attend();
     while (stop_word.load(std::memory_order_acquire) == 0) {
-      if (all_idle() && !monitor_wants_ticks()) {
+      if (all_idle() && !sched.missed_wake.load(std::memory_order_relaxed) && !monitor_wants_ticks()) {
         if (const std::uint32_t picks = all_picks(); picks != picks_at_nap_) {
           picks_at_nap_ = picks;
           futex_wait(stop_word, 0, attends() ? nap : slowest_busy);
@@ -150,7 +151,9 @@ class monitor {
     // Stacks are given back once they have been idle for two looks; after that nothing is left to get up for.
     nanoseconds_t tidy_at = steady_now() + tidy_every;
     for (int nothing_left = 0; sched.monitor_sleeps.load(std::memory_order_relaxed) == 1;) {
-      if (!all_idle() || monitor_wants_ticks() || stop_word.load(std::memory_order_acquire) != 0) break;
+      if (!all_idle() || sched.missed_wake.load(std::memory_order_relaxed) || monitor_wants_ticks() ||
+          stop_word.load(std::memory_order_acquire) != 0)
+        break;
       const nanoseconds_t now = steady_now();
       if (now >= tidy_at) {
         nothing_left = monitor_tidies_up() ? 0 : nothing_left + 1;
@@ -177,14 +180,42 @@ class monitor {
       P* p = sched.all_ps[i].load(std::memory_order_acquire);
       look_at(p, notes_[i], overdue);
     }
-    const unsigned taken = take_candidates();
-    if (overdue && sched.idle.idle_ps() != 0) {
-      attend();
-      std_atomics::fence_seq_cst();
-      wake_if_wanted();
-    }
+    const bool taken = take_candidates() != 0;
+    const bool handed_on = hand_on_surrendered();
+    make_up_for_wakes(overdue);
     poll_for_the_busy();
-    pace(taken != 0);
+    pace(taken || handed_on);
+  }
+
+  static bool hand_on_surrendered() noexcept {
+    bool some = false;
+    while (sched.some_are_surrendered.load(std::memory_order_relaxed)) {
+      P* p = nullptr;
+      {
+        detail::spin_guard guard(sched.lock);
+        p = take_surrendered_p();
+      }
+      if (p == nullptr) break;
+      pass_on(p);
+      some = true;
+    }
+    return some;
+  }
+
+  // Beside an idle P: what the wake rules leave to a tick, and the wakes for which no thread was to be had. If there is
+  // still none, the next mark is set by this wake.
+  void make_up_for_wakes(bool overdue) noexcept {
+    if (sched.idle.idle_ps() == 0) return;
+    if (overdue)
+      attend();
+    else if (!sched.missed_wake.load(std::memory_order_relaxed))
+      return;
+    {
+      detail::spin_guard guard(sched.lock);
+      forget_missed_wake();
+    }
+    std_atomics::fence_seq_cst();
+    if (overdue || work_anywhere()) wake_if_wanted();
   }
 
   void pace(bool something_happened) noexcept {
@@ -242,16 +273,12 @@ class monitor {
           return;
         }
         m->seen_cpu = cpu;
-        if (now_ - notes.since < burning_after ||
-            burners() >= std::max(1, sched.procs.load(std::memory_order_relaxed) / 4))
-          return;
-        add(p, m, section, true);
+        if (now_ - notes.since >= burning_after && !threads_are_out()) add(p, m, section, true);
         return;
       }
       if (now_ - m->blocked_since < blocked_after || !asleep(m)) return;
     }
-    if (too_many_threads()) return;
-    add(p, m, section, false);
+    if (!threads_are_out()) add(p, m, section, false);
   }
 
   void add(P* p, M* m, std::uint64_t section, bool burning) noexcept {
@@ -261,46 +288,22 @@ class monitor {
     if (count_ < max_candidates) candidates_[count_++] = {p, m, section, burning};
   }
 
-  // Nobody polls while the only P is held by a thread that sleeps in the kernel: then sockets and timers wait for the P
-  // too.
-  static bool work_waits_for(P* p) noexcept {
-    if (!p->queue.empty() || sched.global_size() != 0) return true;
-    if (sched.idle.idle_ps() != 0) return false;
-    const poller* net = sched.net.load(std::memory_order_acquire);
-    if (net != nullptr && net->has_waiters()) return true;
-    const int known = sched.known_procs.load(std::memory_order_acquire);
-    for (int i = 0; i < known; ++i)
-      if (sched.all_ps[i].load(std::memory_order_acquire)->timers.next_when() != never) return true;
-    return false;
-  }
-
-  // Ms that run a fiber without a P and outside of blocking(f): the burners that were left running beside the Ps, and
-  // the blocked.
-  static int burners() noexcept {
-    int n = 0;
-    for (M* m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->all_link)
-      if (m->alive.load(std::memory_order_relaxed) && m->burns_without_p.load(std::memory_order_relaxed)) ++n;
-    return n;
-  }
-
-  bool too_many_threads() noexcept {
+  // Then a P is left where it is: nobody could go on with it.
+  bool threads_are_out() const noexcept {
     int threads = 0;
     {
       detail::spin_guard guard(sched.lock);
-      if (sched.idle_threads > 0 || sched.polling_m != nullptr) return false;
+      if (sched.idle_threads > 0 || sched.polling_m != nullptr || sched.pinned_ms != nullptr) return false;
       threads = sched.threads;
     }
-    if (threads >= sched.max_threads) {
-      say_threads_are_short(threads, 0);
-      return true;
-    }
-    if (threads < 4 * sched.procs.load(std::memory_order_relaxed) + 64) return false;
-    if (now_ - last_extra_thread_ < millisecond) return true;
-    last_extra_thread_ = now_;
-    return false;
+    if (threads < sched.max_threads) return now_ < sched.no_thread_before.load(std::memory_order_relaxed);
+    say_threads_are_short(threads, 0);
+    return true;
   }
 
   void ask_for_p(M* m) noexcept {
+    if (threads_are_out()) return;
+    wants_to_come_back_ = true;  // for what it surrenders
     m->slice_over.store(true, std::memory_order_relaxed);
     detail::spin_guard guard(m->lost_lock);
     m->section.request();
@@ -319,7 +322,6 @@ class monitor {
       const bool take = c.m->section.unchanged(c.section) && c.m->p == c.p;
       if (take) {
         c.m->p = nullptr;
-        c.m->burns_without_p.store(c.burning, std::memory_order_relaxed);
         c.p->m.store(nullptr, std::memory_order_relaxed);
         c.p->handoffs.add();
       } else {
@@ -331,10 +333,7 @@ class monitor {
     for (unsigned i = 0; i < taken; ++i) {
       // Before the P is anybody's, while the fiber is still at it.
       note_handoff(*candidates_[i].m, candidates_[i].burning, now_ - candidates_[i].m->seen_since);
-      P* p = candidates_[i].p;
-      if (hand_off(p)) continue;
-      shelve_p(p, false);
-      if (work_anywhere()) wake_if_wanted();
+      pass_on(candidates_[i].p);
     }
     return taken;
   }
@@ -353,7 +352,6 @@ class monitor {
   nanoseconds_t now_ = 0;
   nanoseconds_t delay_ = attentive;
   nanoseconds_t last_poll_ = 0;
-  nanoseconds_t last_extra_thread_ = 0;
   nanoseconds_t last_event_ = 0;
   int quiet_rounds_ = 0;
   bool wants_to_come_back_ = false;  // this look has found an M that may have blocked just now

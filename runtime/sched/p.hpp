@@ -44,6 +44,7 @@ struct alignas(64) P {
 
   alignas(64) std::uint32_t tick = 0;  ///< picks so far
   std::uint32_t next_in_a_row = 0;
+  bool urgent_went_last = false;      ///< of the looks in the M's loop, the last one took an urgent fiber
   std::uint32_t yields_in_a_row = 0;  ///< since a yield last took from the global queue, while something was there
   std::int32_t number = 0;
   unsigned free_count = 0;

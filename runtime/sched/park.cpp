@@ -97,7 +97,6 @@ G* pick_own(P* p) noexcept { return pick(p); }
   g->reason.store(why, std::memory_order_relaxed);  // read by dumps
   g->since.store(sched.coarse_now.load(std::memory_order_relaxed), std::memory_order_relaxed);
   g->urgent = m->p == nullptr;
-  if (g->urgent) m->burns_without_p.store(false, std::memory_order_relaxed);  // it parks: no burner any more
   if (m->p != nullptr) m->p->parks.add();
   m->slice_over.store(false, std::memory_order_relaxed);  // the slice ends here anyway
   G* const next = m->p != nullptr && m->locked == nullptr && count_pick(m->p) ? pick(m->p) : nullptr;

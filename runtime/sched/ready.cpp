@@ -101,12 +101,12 @@ void wake(G* g) noexcept {
     return;
   wait_until_off_cpu(g);
   foreign_waker passing(current_m());
-  inside_runtime here(serve_slice);
+  inside_runtime here(at_entry::hand_p_over);
   ready_one(here.m(), g, false);
 }
 
 void submit_new(G* g) noexcept {
-  inside_runtime here(serve_slice);
+  inside_runtime here(at_entry::hand_p_over);
   ready_one(here.m(), g, true);
 }
 
@@ -149,7 +149,7 @@ void wake_all(g_list batch) noexcept {
     return;
   }
   foreign_waker passing(current_m());
-  inside_runtime here(serve_slice);
+  inside_runtime here(at_entry::hand_p_over);
   ready_batch(here.m(), batch);
 }
 

@@ -35,7 +35,7 @@ static void pool_stack(void* arg) noexcept {
     stack* const s = m->cur->stk;
     leave(m);
     run_body(m->cur);
-    m = enter();  // on whatever thread the fiber has ended
+    m = enter(at_entry::keep_p);  // on whatever thread the fiber has ended
     if (m == nullptr) [[unlikely]]
       fatal(
           "weft: the child of a fork returned from the fiber that it was forked in, which exists in its parent only; "
@@ -44,7 +44,7 @@ static void pool_stack(void* arg) noexcept {
     order_arm_before_look();  // the count of the gone before the look; pairs with the fences in cancel_everybody
     if (sched.closing.load(std::memory_order_relaxed)) [[unlikely]]
       fiber_gone(m);
-    G* next = m->p != nullptr ? pick_local(m->p) : nullptr;
+    G* next = m->p != nullptr && m->locked == nullptr ? pick_local(m->p) : nullptr;
     if (next != nullptr && next->stk == nullptr && next->stack_size == 0 && next->pinned == nullptr &&
         s->size == default_stack_size.load(std::memory_order_relaxed)) {
       forget_frames(s);

@@ -51,13 +51,19 @@ struct scheduler {
   std::atomic<bool> closing{false};          ///< main has returned: fibers are being cancelled and awaited
   bool migrate_on_wake = false;              ///< debug builds: every woken fiber goes to the global queue
   int max_threads = 10000;
-  std::atomic<bool> shortage_was_said{false};  ///< of threads, in this run; relaxed: it only says who came first
-  std::size_t fiber_limit = 0;                 ///< spawn fails beyond it; 0: none
+  std::atomic<bool> shortage_was_said{false};      ///< of threads, in this run; relaxed: it only says who came first
+  std::atomic<nanoseconds_t> no_thread_before{0};  ///< the system refused one: when to ask again; relaxed: a hint
+  /// A wake found no M and no thread to be had. Whoever lies down next looks again instead, and the monitor stays up and
+  /// tries again. Written under the lock.
+  std::atomic<bool> missed_wake{false};
+  std::size_t fiber_limit = 0;  ///< spawn fails beyond it; 0: none
 
   alignas(64) detail::spin_lock lock;
   global_queue global WEFT_GUARDED_BY(lock);
   P* idle_ps WEFT_GUARDED_BY(lock) = nullptr;
+  P* surrendered_ps WEFT_GUARDED_BY(lock) = nullptr;  ///< linked by `idle_link`, but not idle: see `at_entry`
   M* idle_ms WEFT_GUARDED_BY(lock) = nullptr;
+  M* pinned_ms WEFT_GUARDED_BY(lock) = nullptr;  ///< asleep until their pinned fiber is due
   M* spare_ms WEFT_GUARDED_BY(lock) = nullptr;   ///< whose thread has ended; reused
   M* polling_m WEFT_GUARDED_BY(lock) = nullptr;  ///< the one that sleeps in the poller
   int threads WEFT_GUARDED_BY(lock) = 0;         ///< Ms with a thread
@@ -65,8 +71,7 @@ struct scheduler {
   /// The thread that ended last. Each joins the one before it, and the end of run() the last: so when run() returns they
   /// are all gone, with what the program and its libraries keep for each thread.
   std::optional<pthread_t> last_ended WEFT_GUARDED_BY(lock);
-  bool missed_wake WEFT_GUARDED_BY(lock) =
-      false;  ///< a wake found no M to wake: whoever lies down next looks again instead
+  std::atomic<bool> some_are_surrendered{false};    ///< written under the lock; relaxed: a hint for the monitor
   bool poller_taken WEFT_GUARDED_BY(lock) = false;  ///< somebody sleeps in the poller, or is just coming out of it
   std::atomic<std::uint32_t> threads_changed{0};    ///< futex of the end of run()
   timer_watch<std_atomics> timers;                  ///< till when it sleeps
@@ -152,6 +157,9 @@ bool start_timer(timer& t) noexcept;
 /// For a deferred action of a timer, which stands in an M's loop.
 void restart_timer_in_loop(timer& t) noexcept;
 bool work_anywhere() noexcept;
+/// Whether somebody would run if the M that holds `p` gave it away. Sockets and timers count if nobody else would see
+/// them: no P is idle.
+bool work_waits_for(const P* p) noexcept;
 void install_poller(poller& net) noexcept;
 P* make_p(int number);
 

@@ -123,7 +123,7 @@ static G* take_g(P* p) {
 
 G* allocate_g() {
   check_limits();
-  inside_runtime here(serve_slice);
+  inside_runtime here(at_entry::hand_p_over);
   return take_g(here.p());
 }
 

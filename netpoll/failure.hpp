@@ -29,7 +29,6 @@ inline failure failure_of(wait_outcome how) noexcept {
     case wait_outcome::cancelled:
       return {ECANCELED, current_fiber() != nullptr};  // else the runtime has ended (netpoll/table.hpp)
     case wait_outcome::closed:
-    case wait_outcome::ended:
       break;
   }
   return {ECANCELED};

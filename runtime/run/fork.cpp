@@ -16,7 +16,8 @@ void watch_forks() noexcept {
     forked_away.store(true, std::memory_order_relaxed);
     start_gate.shut();
     sched.ended.store(true, std::memory_order_relaxed);  // no thread is started any more
-    set_current_m(nullptr);                              // from here on this is a plain thread
+    plain_waits_are_over.store(false, std::memory_order_relaxed);
+    set_current_m(nullptr);  // from here on this is a plain thread
   });
 }
 

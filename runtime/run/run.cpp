@@ -4,8 +4,9 @@
 // The end, in this order, on the main fiber:
 //   1  f has returned (or thrown). The gate closes: no plain thread starts a fiber any more.
 //   2  Every other fiber is cancelled, and every one that is born from here on. They unwind; the deadlock report stays armed.
-//   3  Main waits until it is the only fiber. After each `shutdown_grace` the ones that are left are named on stderr.
-//   4  Plain threads that still wait in weft get std::system_error (operation_canceled).
+//   3  Plain threads that wait in weft get std::system_error (operation_canceled), and so do those that begin a cancellable wait
+//      from here on, until 6.
+//   4  Main waits until it is the only fiber. After each `shutdown_grace` the ones that are left are named on stderr.
 //   5  `ended`: the Ms leave their loops and their threads end; the calling thread comes back from its own.
 //   6  run() returns what f left behind.
 // What statics may use afterwards (channels, mutexes, wait_groups between plain threads) needs no runtime.
@@ -91,14 +92,36 @@ void await_the_others(nanoseconds_t grace) noexcept WEFT_NO_THREAD_SAFETY_ANALYS
   }
 }
 
-void release_waiting_threads() noexcept {
+// A wait that is armed before the fence is claimed here, one that is armed after it sees the flag: it stays up until
+// run() returns.
+void end_plain_waits() noexcept {
+  plain_waits_are_over.store(true, std::memory_order_relaxed);
+  fence_all_threads();
   for_each_thread_g(
       [](G& g, void*) {
         if (!g.wait.claim_if_cancellable()) return;
-        g.cause = wait_cause::runtime_ended;
+        g.cause = wait_cause::cancelled;
         wake(&g);
       },
       nullptr);
+}
+
+// A plain thread that was woken a moment ago, with the last value of a fiber, has not had the CPU yet, and mostly begins
+// its next wait at once: that one belongs to this run, too. So the flag stays up until each has left the wait that it
+// was in. Bounded, as a debugger may have stopped it.
+void await_woken_threads() noexcept {
+  constexpr nanoseconds_t patience = 100'000'000;
+  const nanoseconds_t until = steady_now() + patience;
+  for (;;) {
+    bool some_are_leaving = false;
+    for_each_thread_g(
+        [](G& g, void* some) {
+          if (wait_word<std_atomics>::is_claimed(g.wait.look())) *static_cast<bool*>(some) = true;
+        },
+        &some_are_leaving);
+    if (!some_are_leaving || steady_now() >= until) return;
+    sched_yield();
+  }
 }
 
 void main_body(void* closure) {
@@ -107,8 +130,8 @@ void main_body(void* closure) {
   start_gate.close();
   sched.closing.store(true, std::memory_order_seq_cst);
   cancel_everybody(current_g());
+  end_plain_waits();
   await_the_others(call.grace);
-  release_waiting_threads();
   end_machines();
 }
 
@@ -155,6 +178,8 @@ struct reset_at_the_end {
       while (take_surrendered_p() != nullptr) {
       }
     }
+    await_woken_threads();
+    plain_waits_are_over.store(false, std::memory_order_relaxed);
     sched.procs.store(0, std::memory_order_release);
     sched.closing.store(false, std::memory_order_release);  // with `procs`: who sees the end sees what came before it
     sched.ended.store(false, std::memory_order_relaxed);

@@ -10,9 +10,9 @@
 #include <weft/runtime.hpp>
 
 #include <new>
-#include <stdexcept>
 
 #include "runtime/config/options.hpp"
+#include "runtime/run/admission.hpp"
 #include "runtime/sched/machine.hpp"
 #include "runtime/sched/scheduler.hpp"
 
@@ -71,9 +71,8 @@ int maxprocs() noexcept { return rt::sched.procs.load(std::memory_order_acquire)
 
 int set_maxprocs(int n) {
   rt::check_width("set_maxprocs", n);
+  const rt::admission inside("set_maxprocs");  // a plain thread must not widen a runtime that has ended
   const int former = maxprocs();
-  if (former == 0)
-    throw std::logic_error("weft: set_maxprocs without a runtime: call it within weft::run, or set options.maxprocs");
   rt::width_is_set_by_hand();
   rt::change_width(n);
   return former;

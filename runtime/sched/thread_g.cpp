@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/sched/thread_g.hpp"
 
+#include <pthread.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <new>
@@ -33,6 +35,7 @@ stand_in* take() noexcept {
     std::abort();
   }
   s->g.kind = g_kind::thread;
+  s->g.cancel.store(1, std::memory_order_relaxed);  // published with it below
   s->g.thread.futex.store(0, std::memory_order_relaxed);
   s->g.thread.deadline = never;
   stand_in* head = everyone.load(std::memory_order_relaxed);
@@ -42,22 +45,30 @@ stand_in* take() noexcept {
   return s;
 }
 
-struct lease {
-  stand_in* it = nullptr;
-  ~lease() {
-    if (it == nullptr) return;
-    detail::spin_guard guard(lock);
-    it->free = unused;
-    unused = it;
-  }
-};
-thread_local lease mine;
+thread_local constinit stand_in* mine = nullptr;
+
+void give_back(void* it) noexcept {
+  mine = nullptr;
+  auto* s = static_cast<stand_in*>(it);
+  detail::spin_guard guard(lock);
+  s->free = unused;
+  unused = s;
+}
+
+// Without a key, or without memory for its value, the stand-in is lost when the thread ends.
+void give_back_at_thread_end(stand_in* s) noexcept {
+  static pthread_key_t key;
+  static const bool usable = pthread_key_create(&key, give_back) == 0;
+  if (usable) pthread_setspecific(key, s);
+}
 
 }  // namespace
 
+constinit std::atomic<bool> plain_waits_are_over{false};
+
 [[gnu::noinline]] G* thread_g() noexcept {
-  if (mine.it == nullptr) mine.it = take();
-  G* g = &mine.it->g;
+  if (mine == nullptr) give_back_at_thread_end(mine = take());
+  G* g = &mine->g;
   asm volatile("" : "+r"(g)::"memory");  // as in current_m: nobody may cache a thread_local's address across a switch
   return g;
 }

@@ -4,6 +4,8 @@
 
 #include <weft/error.hpp>
 
+#include <system_error>
+
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/scope/nursery_access.hpp"
@@ -223,7 +225,12 @@ void finish_expired(fired_timers& fired) noexcept {
   while (G* g = woken.pop_front()) fired.add_ready(g);
 }
 
-void throw_cancelled() { throw cancelled{}; }
+void throw_cancelled() {
+  if (current_g()->kind == g_kind::thread)
+    throw std::system_error(std::make_error_code(std::errc::operation_canceled),
+                            "weft: the runtime has ended, or is about to, while this thread waits");
+  throw cancelled{};
+}
 
 bool frame_expired(G* g, const cancel_frame& frame) noexcept {
   detail::spin_guard guard(g->scope_lock);

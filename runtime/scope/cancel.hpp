@@ -55,10 +55,12 @@ void cancel_everybody(const G* except) noexcept;
 /// A fiber that others may want to cancel ends: from here on its id names nobody.
 void retire_identity(G* g) noexcept;
 
-/// Throws `cancelled` if the calling fiber's next wait must; one load otherwise.
+/// What a cancelled wait throws: `cancelled` in a fiber, std::system_error (operation_canceled) on a plain thread, which
+/// only the end of the runtime cancels.
 [[noreturn]] void throw_cancelled();
+/// Throws that if the caller's next wait must; one load otherwise.
 inline void check_cancelled(const G* g) {
-  if (g->cancel.load(std::memory_order_relaxed) != 0 && !shielded_by_unwinding(g)) [[unlikely]]
+  if (cancel_pending(g)) [[unlikely]]
     throw_cancelled();
 }
 

@@ -8,6 +8,7 @@
 #include <weft/detail/cancel_frame.hpp>
 
 #include "runtime/sched/m.hpp"
+#include "runtime/sched/thread_g.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -24,9 +25,15 @@ inline bool shielded_by_unwinding(const G* g) noexcept {
   return uncaught_exceptions() > entered_with;
 }
 
-/// The fiber itself. One load unless it is cancelled.
+/// The second look, for a fiber that is cancelled, and for a plain thread.
+inline bool cancel_applies(const G* g) noexcept {
+  if (g->kind == g_kind::thread && !plain_waits_are_over.load(std::memory_order_relaxed)) return false;
+  return !shielded_by_unwinding(g);
+}
+
+/// The fiber itself, or the plain thread whose stand-in it is. One load unless it is cancelled.
 inline bool cancel_pending(const G* g) noexcept {
-  return g->cancel.load(std::memory_order_relaxed) != 0 && !shielded_by_unwinding(g);
+  return g->cancel.load(std::memory_order_relaxed) != 0 && cancel_applies(g);
 }
 
 }  // namespace weft::inline v0::rt

@@ -7,7 +7,7 @@
 namespace weft::inline v0::rt {
 
 /// Who claimed a wait that ended without a result.
-enum class wait_cause : std::uint8_t { woken, timeout, cancelled, runtime_ended };
+enum class wait_cause : std::uint8_t { woken, timeout, cancelled };
 
 enum class wait_reason : std::uint8_t {
   none,

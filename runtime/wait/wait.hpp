@@ -35,8 +35,7 @@ enum class wait_outcome : std::uint8_t {
   ok,      ///< a waker took us from the queue and did what we wait for
   closed,  ///< a waker took us from the queue because there is nothing to wait for any more
   timed_out,
-  cancelled,
-  ended,  ///< a plain thread's wait, when the runtime ended
+  cancelled,  ///< also a plain thread's wait, at the end of the runtime
 };
 
 struct wait_request {
@@ -76,14 +75,7 @@ struct nothing_first {};
 
 /// Why the wait ended, if no waker said so.
 inline wait_outcome outcome_of(wait_cause cause) noexcept {
-  switch (cause) {
-    case wait_cause::timeout:
-      return wait_outcome::timed_out;
-    case wait_cause::runtime_ended:
-      return wait_outcome::ended;
-    default:
-      return wait_outcome::cancelled;
-  }
+  return cause == wait_cause::timeout ? wait_outcome::timed_out : wait_outcome::cancelled;
 }
 
 /// Waits in `list` behind everybody else (or in front of them). The caller holds `lock`, which guards `list`, and has

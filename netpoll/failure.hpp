@@ -36,7 +36,7 @@ inline failure failure_of(wait_outcome how) noexcept {
 
 /// Every call's first look: a cancelled wait fails at its entry, even if it could go on.
 inline failure cancelled_at_entry() noexcept {
-  return cancel_pending(current_g()) ? failure_of(wait_outcome::cancelled) : failure{};
+  return cancel_pending_at_entry(current_g()) ? failure_of(wait_outcome::cancelled) : failure{};
 }
 
 inline std::error_code to_code(const failure& why) noexcept { return {why.error, std::system_category()}; }

@@ -67,7 +67,7 @@ struct options {
   std::size_t max_fibers = 0;
 
   /// Keeps the main fiber on the thread that called `run`, for libraries that insist on it. That thread runs other
-  /// fibers only while no other thread can be had.
+  /// fibers only if not one other thread can be had, and main may then have to wait until one of those parks.
   bool pin_main = false;
 
   /// What happens when no fiber can ever run again.

@@ -16,7 +16,8 @@ void watch_forks() noexcept {
     forked_away.store(true, std::memory_order_relaxed);
     start_gate.shut();
     sched.ended.store(true, std::memory_order_relaxed);  // no thread is started any more
-    plain_waits_are_over.store(false, std::memory_order_relaxed);
+    if (plain_waits_are_over(plain_waits.load(std::memory_order_relaxed)))
+      plain_waits.fetch_add(1, std::memory_order_relaxed);
     set_current_m(nullptr);  // from here on this is a plain thread
   });
 }

@@ -95,7 +95,7 @@ void await_the_others(nanoseconds_t grace) noexcept WEFT_NO_THREAD_SAFETY_ANALYS
 // A wait that is armed before the fence is claimed here, one that is armed after it sees the flag: it stays up until
 // run() returns.
 void end_plain_waits() noexcept {
-  plain_waits_are_over.store(true, std::memory_order_relaxed);
+  plain_waits.fetch_add(1, std::memory_order_relaxed);
   fence_all_threads();
   for_each_thread_g(
       [](G& g, void*) {
@@ -179,7 +179,8 @@ struct reset_at_the_end {
       }
     }
     await_woken_threads();
-    plain_waits_are_over.store(false, std::memory_order_relaxed);
+    if (plain_waits_are_over(plain_waits.load(std::memory_order_relaxed)))
+      plain_waits.fetch_add(1, std::memory_order_relaxed);
     sched.procs.store(0, std::memory_order_release);
     sched.closing.store(false, std::memory_order_release);  // with `procs`: who sees the end sees what came before it
     sched.ended.store(false, std::memory_order_relaxed);
@@ -278,6 +279,7 @@ void run_main(const options& how, callable_ref f) {
   static_assert(sizeof(main_call) <= G::inline_closure_size);
   main->closure = ::new (main->inline_closure) main_call{f, settled.shutdown_grace.count()};
   main->spawn_site = __builtin_return_address(0);
+  sched.main_is_pinned = settled.pin_main;
   if (settled.pin_main) {
     main->pinned = m;
     m->locked = main;
@@ -287,6 +289,9 @@ void run_main(const options& how, callable_ref f) {
     own(m, take_idle_p());
   }
   note_busy();
+  // At once, and not when main first waits: what its own thread would have to run if there were none at that moment
+  // might never give it back.
+  if (settled.pin_main) start_machine(nullptr, false);
   m->is_caller = true;
   m->pending = main;
   attach_thread(m);

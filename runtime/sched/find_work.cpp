@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/machine.hpp"
@@ -295,28 +296,72 @@ void retire_p(M* m) noexcept {
   wake_if_wanted();
 }
 
-// An M with a pinned fiber runs nothing else, as long as other threads can be had: while the fiber waits, its P is
+// An M with a pinned fiber runs nothing else, unless not one other thread can be had: while the fiber waits, its P is
 // somebody else's. False: there is nobody to take it, and this M has it still.
 bool lend_p(M* m) noexcept {
   stop_search(m);
   P* p = m->p;
   m->p = nullptr;
-  bool nobody_polls = false;
-  {
+  bool wanted = anything_to_do(true);
+  if (!wanted) {
     detail::spin_guard guard(sched.lock);
-    nobody_polls = !sched.poller_taken;
+    wanted = !sched.poller_taken;  // by whoever is to sleep there
+    if (!wanted) put_idle_p(p, false);
   }
-  if (nobody_polls || anything_to_do(true)) {
-    if (hand_off(p)) return true;
+  if (wanted) {
+    if (hand_off_to_unpinned(p)) return true;
     own(m, p);
     return false;
   }
-  {
-    detail::spin_guard guard(sched.lock);
-    put_idle_p(p, false);
-  }
   nudge_sleeper();
   if (work_anywhere()) wake_if_wanted();
+  return true;
+}
+
+bool is_alone() noexcept {
+  detail::spin_guard guard(sched.lock);
+  return sched.threads == 0;
+}
+
+// There are other threads, but all are held up, and no more are to be had: what is ready for others goes to the global
+// queue. If this M ran any of it, its pinned fiber would have to wait until that parks, which may be never.
+G* take_pinned(M* m) noexcept {
+  P* const p = m->p;
+  run_all_timers(m);
+  g_list rest;
+  if (poller* net = sched.net.load(std::memory_order_acquire)) {
+    g_list ready;
+    net->poll(0, ready);
+    ready_from_loop(m, ready);
+  }
+  G* own = nullptr;
+  while (G* g = pick_own(p)) {
+    if (g->pinned == m)
+      own = g;
+    else
+      rest.push_back(g);
+  }
+  detail::spin_guard guard(sched.lock);
+  sched.global.push(rest);
+  return own != nullptr ? own : sched.global.take_pinned_to(m);
+}
+
+// Its P is the monitor's to find an M for. It sleeps where it hears of timers and sockets, if nobody else does.
+bool sleep_beside_held_up_threads(M* m) noexcept {
+  shelve_p(std::exchange(m->p, nullptr), false);
+  bool poll = false;
+  {
+    detail::spin_guard guard(sched.lock);
+    if (m->due.load(std::memory_order_relaxed) != nullptr) return true;
+    poll = !sched.poller_taken && !sched.ended.load(std::memory_order_relaxed);
+    if (poll) {
+      sched.poller_taken = true;
+      m->next_p = nullptr;
+      sched.polling_m = m;
+    }
+  }
+  if (!poll) return sleep_until_pinned_is_due(m);
+  sleep_in_poller(m);
   return true;
 }
 
@@ -334,6 +379,11 @@ G* find_work(M* m) noexcept {
       if (m->p == nullptr) take_any_p(m);
       if (m->p == nullptr || lend_p(m)) {
         if (!sleep_until_pinned_is_due(m)) return nullptr;
+        continue;
+      }
+      if (!is_alone()) {
+        if (G* g = take_pinned(m)) return g;
+        if (!sleep_beside_held_up_threads(m)) return nullptr;
         continue;
       }
     } else if (m->p == nullptr) {

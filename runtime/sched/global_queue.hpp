@@ -48,6 +48,17 @@ struct g_list {
     --size;
     return g;
   }
+  G* take_pinned_to(const M* m) noexcept {
+    G* before = nullptr;
+    for (G* g = head; g != nullptr; before = g, g = g->link) {
+      if (g->pinned != m) continue;
+      (before != nullptr ? before->link : head) = g->link;
+      if (tail == g) tail = before;
+      --size;
+      return g;
+    }
+    return nullptr;
+  }
 };
 
 class global_queue {
@@ -72,6 +83,13 @@ class global_queue {
     G* g = urgent_.pop_front();
     if (g == nullptr) return nullptr;
     urgent_went_last_ = true;
+    publish();
+    return g;
+  }
+  /// Walks over all of them: for an M that may run nothing else.
+  G* take_pinned_to(const M* m) noexcept {
+    G* g = urgent_.take_pinned_to(m);
+    if (g == nullptr) g = normal_.take_pinned_to(m);
     publish();
     return g;
   }

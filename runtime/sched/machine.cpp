@@ -159,7 +159,7 @@ void say_threads_are_short(int running, int error) noexcept {
   if (size > 0 && write(STDERR_FILENO, text, std::min(static_cast<std::size_t>(size), sizeof text - 1)) < 0) return;
 }
 
-// The caller owns `p`, and a searcher's count if `searching`.
+// The caller owns `p`, if there is one, and a searcher's count if `searching`.
 bool start_machine(P* p, bool searching) noexcept {
   const nanoseconds_t not_before = sched.no_thread_before.load(std::memory_order_relaxed);
   if (not_before != 0 && steady_now() < not_before) return false;
@@ -183,7 +183,7 @@ bool start_machine(P* p, bool searching) noexcept {
     m->searching = searching;
     m->next_p = nullptr;
     m->wake_word.store(0, std::memory_order_relaxed);
-    p->m.store(m, std::memory_order_release);
+    if (p != nullptr) p->m.store(m, std::memory_order_release);
     note_busy();
     error = spawn_thread(m);
     if (error == 0) {
@@ -203,40 +203,54 @@ bool start_machine(P* p, bool searching) noexcept {
   return false;
 }
 
+/// An M that was taken off its place under the lock, and is to be woken after it.
+struct sleeper {
+  M* m = nullptr;
+  bool polls = false;
+};
+
 // Under the lock: a sleeping M to give `p` to, taken off its place. The one in the poller only if there is no other: it
 // would have to be broken out of a system call.
-static M* take_sleeper(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
-  M* m = sched.idle_ms;
-  if (m != nullptr) {
-    sched.idle_ms = m->idle_link;
+static sleeper take_sleeper(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
+  sleeper found{sched.idle_ms, false};
+  if (found.m != nullptr) {
+    sched.idle_ms = found.m->idle_link;
     --sched.idle_threads;
   } else if (sched.polling_m != nullptr) {
-    m = sched.polling_m;
-    sched.polling_m = nullptr;
+    found = {std::exchange(sched.polling_m, nullptr), true};
   } else {
-    return nullptr;
+    return found;
   }
+  found.m->next_p = p;
+  found.m->searching = searching;
+  return found;
+}
+
+// No other thread can be had: an M that waits for its pinned fiber helps out.
+static sleeper take_pinned_sleeper(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
+  M* m = sched.pinned_ms;
+  if (m == nullptr) return {};
+  sched.pinned_ms = m->idle_link;
   m->next_p = p;
   m->searching = searching;
-  return m;
+  return {m, false};
 }
 
-static void get_up(M* m, bool from_poller) noexcept {
-  if (from_poller) {
+static void get_up(const sleeper& who) noexcept {
+  if (who.polls) {
     wake_poller();
   } else {
-    m->wake_word.store(1, std::memory_order_release);  // pairs with the acquire in sleep_on_futex
-    futex_wake(m->wake_word);
+    who.m->wake_word.store(1, std::memory_order_release);  // pairs with the acquire of those that sleep on it
+    futex_wake(who.m->wake_word);
   }
 }
 
-static bool give_to_sleeper(P* p, bool searching) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+static bool give_to(sleeper (*take)(P*, bool) noexcept, P* p, bool searching) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   sched.lock.lock();
-  M* const polling = sched.polling_m;
-  M* m = take_sleeper(p, searching);
+  const sleeper found = take(p, searching);
   sched.lock.unlock();
-  if (m == nullptr) return false;
-  get_up(m, m == polling);
+  if (found.m == nullptr) return false;
+  get_up(found);
   return true;
 }
 
@@ -259,36 +273,23 @@ void wake_one() noexcept {
       return;
     }
   }
-  if (!give_to_sleeper(p, true) && !start_machine(p, true)) shelve_p(p, true);
-}
-
-// No other thread can be had: an M that waits for its pinned fiber helps out.
-static M* take_pinned_sleeper(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
-  M* m = sched.pinned_ms;
-  if (m == nullptr) return nullptr;
-  sched.pinned_ms = m->idle_link;
-  m->next_p = p;
-  m->searching = searching;
-  return m;
+  if (!give_to(take_sleeper, p, true) && !start_machine(p, true)) shelve_p(p, true);
 }
 
 void shelve_p(P* p, bool searching) noexcept {
-  M* m = nullptr;
-  bool from_poller = false;
+  sleeper found;
   {
     detail::spin_guard guard(sched.lock);
-    // Somebody may have lain down since the caller looked: he has not seen the work, and would not see the flag either.
-    M* const polling = sched.polling_m;
-    m = take_sleeper(p, searching);
-    from_poller = m == polling;
-    if (m == nullptr) m = take_pinned_sleeper(p, searching);
-    if (m == nullptr) {
+    // An M may have lain down since the caller looked: it has not seen the work, and would not see the flag either.
+    found = take_sleeper(p, searching);
+    if (found.m == nullptr) found = take_pinned_sleeper(p, searching);
+    if (found.m == nullptr) {
       put_idle_p(p, searching);
       sched.missed_wake.store(true, std::memory_order_relaxed);
     }
   }
-  if (m != nullptr) {
-    get_up(m, from_poller);
+  if (found.m != nullptr) {
+    get_up(found);
   } else {
     nudge_sleeper();
     note_busy();  // the monitor tries again
@@ -310,18 +311,21 @@ static bool take_off(M*& list, M* m) noexcept WEFT_REQUIRES(sched.lock) {
   return false;
 }
 
-// Takes a sleeper that nobody has woken off the list; false: somebody has.
+// Takes a sleeper that nobody has woken off the list; false: somebody has, or it is wanted beside a pinned main.
 static bool leave_bed(M* m) noexcept {
   detail::spin_guard guard(sched.lock);
+  if (sched.main_is_pinned && sched.threads == 1) return false;
   if (!take_off(sched.idle_ms, m)) return false;
   --sched.idle_threads;
   return true;
 }
 
-bool hand_off(P* p) noexcept {
+bool hand_off_to_unpinned(P* p) noexcept {
   p->m.store(nullptr, std::memory_order_relaxed);  // else the monitor sees it at the giver until the taker is up
-  return give_to_sleeper(p, false) || start_machine(p, false);
+  return give_to(take_sleeper, p, false) || start_machine(p, false);
 }
+
+bool hand_off(P* p) noexcept { return hand_off_to_unpinned(p) || give_to(take_pinned_sleeper, p, false); }
 
 void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
   p->m.store(nullptr, std::memory_order_relaxed);
@@ -381,9 +385,10 @@ void pass_on(P* p) noexcept {
     detail::spin_guard guard(m->lost_lock);
     m->section.accept();
   }
+  const bool slice_is_over = m->slice_over.load(std::memory_order_relaxed);
+  m->slice_over.store(false, std::memory_order_relaxed);
   if (m->p != nullptr) {
-    if (!m->slice_over.load(std::memory_order_relaxed)) return;
-    m->slice_over.store(false, std::memory_order_relaxed);
+    if (!slice_is_over) return;
     if (how == at_entry::keep_p || !work_waits_for(m->p)) return;
     P* p = m->p;
     p->handoffs.add();
@@ -431,7 +436,7 @@ bool sleep_until_pinned_is_due(M* m) noexcept {
   {
     detail::spin_guard guard(sched.lock);
     if (sched.ended.load(std::memory_order_relaxed)) return false;
-    if (m->due.load(std::memory_order_relaxed) != nullptr || forget_missed_wake()) return true;
+    if (m->due.load(std::memory_order_relaxed) != nullptr) return true;
     m->next_p = nullptr;
     m->wake_word.store(0, std::memory_order_relaxed);
     m->idle_link = sched.pinned_ms;
@@ -452,8 +457,15 @@ G* take_due(M* m) noexcept {
   {
     detail::spin_guard guard(sched.lock);
     g = m->due.exchange(nullptr, std::memory_order_relaxed);
-    own(m, std::exchange(m->due_p, nullptr));
+    if (P* p = std::exchange(m->due_p, nullptr)) own(m, p);
   }
+  if (m->p == nullptr) {  // it came without one, and the M has lost its own: whoever picks it again brings one
+    push_global(g);
+    std_atomics::fence_seq_cst();
+    wake_if_wanted();
+    return nullptr;
+  }
+  if (m->p == helped_with) return g;
   note_busy();
   if (helped_with != nullptr) pass_on(helped_with);
   return g;
@@ -461,22 +473,19 @@ G* take_due(M* m) noexcept {
 
 void give_to_pinned(M* m, G* g) noexcept {
   M* target = g->pinned;
-  P* p = m->p;
-  m->p = nullptr;
-  p->m.store(nullptr, std::memory_order_relaxed);
-  bool polls = false;
-  bool sleeps = false;
+  sleeper found{target, false};
   {
     detail::spin_guard guard(sched.lock);
-    target->due_p = p;
     target->due.store(g, std::memory_order_relaxed);
-    polls = sched.polling_m == target;
-    if (polls)
+    found.polls = sched.polling_m == target;
+    if (found.polls)
       sched.polling_m = nullptr;
-    else
-      sleeps = take_off(sched.pinned_ms, target);
+    else if (!take_off(sched.pinned_ms, target))
+      return;  // it helps out with another fiber, for as long as that runs: the P is not to wait there
+    m->p->m.store(nullptr, std::memory_order_relaxed);
+    target->due_p = std::exchange(m->p, nullptr);
   }
-  if (polls || sleeps) get_up(target, polls);  // else it is up, helping out, and comes by
+  get_up(found);
 }
 
 void end_machines() noexcept {
@@ -487,7 +496,7 @@ void end_machines() noexcept {
     sched.idle_threads = 0;
     sched.pinned_ms = nullptr;
   }
-  for (M* m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->all_link) get_up(m, false);
+  for (M* m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->all_link) get_up({m, false});
   wake_poller();
 }
 

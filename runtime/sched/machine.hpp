@@ -28,14 +28,16 @@ void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock);
 /// Sleeps until somebody hands over a P; false: the thread shall end (nothing to do for long, or the runtime has
 /// ended).
 bool sleep_until_given_p(M* m) noexcept;
-/// The same for an M with a pinned fiber: until somebody has picked that fiber, or no other M can be had for a P. False:
-/// the runtime has ended.
+/// The same for an M with a pinned fiber: until somebody has picked that fiber, or no other M can be had for a P. It heeds
+/// no missed wake, which it could do nothing about. False: the runtime has ended.
 bool sleep_until_pinned_is_due(M* m) noexcept;
-/// The pinned fiber, if somebody has picked it, and the P that came with it; one that the M had is handed on. Null: it is
-/// not due.
+/// The pinned fiber, if somebody has picked it and the M has a P for it: the one that came with it (another that the M had
+/// is handed on), or its own. Null: it is not due.
 G* take_due(M* m) noexcept;
-/// Gives P and fiber to the M that the fiber is pinned to. The caller is without a P then.
+/// Gives the fiber to the M that it is pinned to, and the P if that M sleeps: the caller is without one then.
 void give_to_pinned(M* m, G* g) noexcept;
+/// As `hand_off`, but to no M that waits for its pinned fiber.
+bool hand_off_to_unpinned(P* p) noexcept;
 /// Returns whether a wake was missed since the last call; the caller then looks again before it sleeps.
 bool forget_missed_wake() noexcept WEFT_REQUIRES(sched.lock);
 /// A P that was surrendered at an entry, or null.

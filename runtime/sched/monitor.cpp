@@ -203,19 +203,21 @@ class monitor {
   }
 
   // Beside an idle P: what the wake rules leave to a tick, and the wakes for which no thread was to be had. If there is
-  // still none, the next mark is set by this wake.
+  // still none, the next mark is set by this wake. Where nobody sleeps in the poller one is wanted for that alone.
   void make_up_for_wakes(bool overdue) noexcept {
     if (sched.idle.idle_ps() == 0) return;
     if (overdue)
       attend();
     else if (!sched.missed_wake.load(std::memory_order_relaxed))
       return;
+    bool nobody_polls = false;
     {
       detail::spin_guard guard(sched.lock);
       forget_missed_wake();
+      nobody_polls = !sched.poller_taken;
     }
     std_atomics::fence_seq_cst();
-    if (overdue || work_anywhere()) wake_if_wanted();
+    if (overdue || nobody_polls || work_anywhere()) wake_if_wanted();
   }
 
   void pace(bool something_happened) noexcept {

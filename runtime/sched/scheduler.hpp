@@ -50,6 +50,7 @@ struct scheduler {
   std::atomic<bool> ended{false};            ///< the runtime is done: Ms return from their loop
   std::atomic<bool> closing{false};          ///< main has returned: fibers are being cancelled and awaited
   bool migrate_on_wake = false;              ///< debug builds: every woken fiber goes to the global queue
+  bool main_is_pinned = false;               ///< in this run: then the last thread beside main's does not end
   int max_threads = 10000;
   std::atomic<bool> shortage_was_said{false};      ///< of threads, in this run; relaxed: it only says who came first
   std::atomic<nanoseconds_t> no_thread_before{0};  ///< the system refused one: when to ask again; relaxed: a hint
@@ -147,8 +148,10 @@ inline void wake_if_wanted() noexcept {
 }
 /// For whoever started a timer without holding a P: the sleeper must not sleep past it.
 void wake_sleeper_before(nanoseconds_t when) noexcept;
+/// Starts an M with `p`, or without one (null) for later; false: no thread is to be had.
 bool start_machine(P* p, bool searching) noexcept;
-/// Gives `p`, with what lies in its queue, to a sleeping or a new M; false if there is none to be had.
+/// Gives `p`, with what lies in its queue, to a sleeping or a new M, in need to one that waits for its pinned fiber; false
+/// if there is none to be had.
 bool hand_off(P* p) noexcept;
 /// Starts `t` in the own P's heap. True: the caller has no P, so it went to another's, and whoever sleeps in the poller
 /// must hear of it

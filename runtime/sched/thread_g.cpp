@@ -38,6 +38,7 @@ stand_in* take() noexcept {
   s->g.cancel.store(1, std::memory_order_relaxed);  // published with it below
   s->g.thread.futex.store(0, std::memory_order_relaxed);
   s->g.thread.deadline = never;
+  s->g.thread.plain_waits = 0;
   stand_in* head = everyone.load(std::memory_order_relaxed);
   do {
     s->all = head;
@@ -64,7 +65,7 @@ void give_back_at_thread_end(stand_in* s) noexcept {
 
 }  // namespace
 
-constinit std::atomic<bool> plain_waits_are_over{false};
+constinit std::atomic<std::uint32_t> plain_waits{0};
 
 [[gnu::noinline]] G* thread_g() noexcept {
   if (mine == nullptr) give_back_at_thread_end(mine = take());

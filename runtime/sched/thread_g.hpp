@@ -10,6 +10,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
 #include "runtime/sched/g.hpp"
 
@@ -21,9 +22,12 @@ G* thread_g() noexcept;
 /// Calls f(G&) for every stand-in ever made.
 void for_each_thread_g(void (*f)(G&, void*), void* arg) noexcept;
 
-/// The runtime is about to end: no plain thread begins a cancellable wait. Set before the fence and the claims that end
-/// the waits that had begun (the end of run()); looked at after a wait is armed. The `cancel` word of a stand-in is 1
-/// for good, which means: look here.
-extern std::atomic<bool> plain_waits_are_over;
+/// The waits of plain threads as the end of run() sees them: odd while they are over, from the return of main to that of
+/// run(); the next even number afterwards. A thread notes it at the entry of each cancellable wait, where an odd one
+/// already ends it, and looks again after it has armed: it has changed if the wait began before an end that has come
+/// meanwhile. Written before the fence and the claims that end the waits that were armed before. The `cancel` word of a
+/// stand-in is 1 for good, which means: look here.
+extern std::atomic<std::uint32_t> plain_waits;
+constexpr bool plain_waits_are_over(std::uint32_t seen) noexcept { return seen % 2 != 0; }
 
 }  // namespace weft::inline v0::rt

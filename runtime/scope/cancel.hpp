@@ -59,8 +59,8 @@ void retire_identity(G* g) noexcept;
 /// only the end of the runtime cancels.
 [[noreturn]] void throw_cancelled();
 /// Throws that if the caller's next wait must; one load otherwise.
-inline void check_cancelled(const G* g) {
-  if (cancel_pending(g)) [[unlikely]]
+inline void check_cancelled(G* g) {
+  if (cancel_pending_at_entry(g)) [[unlikely]]
     throw_cancelled();
 }
 

@@ -25,15 +25,24 @@ inline bool shielded_by_unwinding(const G* g) noexcept {
   return uncaught_exceptions() > entered_with;
 }
 
-/// The second look, for a fiber that is cancelled, and for a plain thread.
-inline bool cancel_applies(const G* g) noexcept {
-  if (g->kind == g_kind::thread && !plain_waits_are_over.load(std::memory_order_relaxed)) return false;
+/// After a wait is armed: the fiber itself, or the plain thread whose stand-in it is. One load unless it is cancelled.
+inline bool cancel_pending(const G* g) noexcept {
+  if (g->cancel.load(std::memory_order_relaxed) == 0) [[likely]]
+    return false;
+  // Relaxed: ordered as `cancel` is, by the other side's fence of all threads.
+  if (g->kind == g_kind::thread && g->thread.plain_waits == plain_waits.load(std::memory_order_relaxed)) return false;
   return !shielded_by_unwinding(g);
 }
 
-/// The fiber itself, or the plain thread whose stand-in it is. One load unless it is cancelled.
-inline bool cancel_pending(const G* g) noexcept {
-  return g->cancel.load(std::memory_order_relaxed) != 0 && cancel_applies(g);
+/// The same at the entry of a wait: every cancellable one comes by here before it arms.
+inline bool cancel_pending_at_entry(G* g) noexcept {
+  if (g->cancel.load(std::memory_order_relaxed) == 0) [[likely]]
+    return false;
+  if (g->kind == g_kind::thread) {
+    g->thread.plain_waits = plain_waits.load(std::memory_order_relaxed);
+    if (!plain_waits_are_over(g->thread.plain_waits)) return false;
+  }
+  return !shielded_by_unwinding(g);
 }
 
 }  // namespace weft::inline v0::rt

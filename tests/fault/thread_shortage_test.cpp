@@ -32,6 +32,7 @@ using namespace std::chrono_literals;
 using weft_test::until;
 
 std::atomic<bool> none_to_be_had{false};
+std::atomic<int> but_for{0};  // so many all the same
 std::atomic<int> refused{0};
 std::atomic<void (*)()> before_refusal{nullptr};  // called in place of starting the thread
 
@@ -53,7 +54,7 @@ int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*
 namespace {
 
 int start_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument) {
-  if (none_to_be_had.load()) {
+  if (none_to_be_had.load() && but_for.fetch_sub(1) <= 0) {
     if (void (*f)() = before_refusal.load()) f();
     refused.fetch_add(1);
     return EAGAIN;
@@ -63,7 +64,6 @@ int start_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*bo
   return real(thread, attributes, body, argument);
 }
 
-/// Begun inside a run, whose monitor has its thread by then.
 class shortage {
  public:
   shortage() { refused.store(0); }
@@ -71,7 +71,10 @@ class shortage {
   shortage(const shortage&) = delete;
   shortage& operator=(const shortage&) = delete;
 
-  void begin() { none_to_be_had.store(true); }
+  void begin(int first_give = 0) {
+    but_for.store(first_give);
+    none_to_be_had.store(true);
+  }
   void end() { none_to_be_had.store(false); }
 };
 
@@ -102,16 +105,14 @@ std::string name_of(const testing::TestParamInfo<shape>& info) {
   return std::string(info.param.pinned ? "pinned" : "free") + "_main_on_" + std::to_string(info.param.processors);
 }
 
-// No thread beside the caller's, from the beginning of main to the end of the run.
+// No thread beside the caller's and the monitor's.
 class no_thread_ever : public thread_shortage, public testing::WithParamInterface<shape> {
  protected:
   template <class F>
   void run_alone(F f) {
     shortage none;
-    weft::run({.maxprocs = GetParam().processors, .pin_main = GetParam().pinned}, [&] {
-      none.begin();
-      f();
-    });
+    none.begin(1);
+    weft::run({.maxprocs = GetParam().processors, .pin_main = GetParam().pinned}, f);
   }
 };
 
@@ -284,6 +285,136 @@ TEST_F(thread_shortage, a_fiber_runs_beside_a_pinned_main_once_a_thread_is_to_be
   for (int round = 0; round < 3; ++round) {
     goes_on_when_threads_come_back(
         {.maxprocs = 1, .pin_main = true}, 1, [&] { block_in_read(); }, [&] { unblock(); });
+  }
+}
+
+// Two threads beside main's, both held up; what main does must need neither.
+class beside_a_pinned_main : public thread_shortage, public testing::WithParamInterface<int> {
+ protected:
+  template <class F>
+  void main_goes_on(F what_main_does) {
+    weft::run({.maxprocs = GetParam(), .max_threads = 2, .pin_main = true}, [&] {
+      std::atomic<int> begun{0};
+      weft::scope s;
+      for (int i = 0; i < 2; ++i) {
+        s.go([&] {
+          begun.fetch_add(1);
+          block_in_read();
+        });
+      }
+      until([&] { return begun.load() == 2; });
+      s.go([&] {  // has no thread to run on until one comes back
+        while (!over_.load()) {
+        }
+      });
+      what_main_does();
+      over_.store(true);
+      for (int i = 0; i < 2; ++i) unblock();
+      s.join();
+    });
+  }
+
+ private:
+  std::atomic<bool> over_{false};
+};
+
+TEST_P(beside_a_pinned_main, all_threads_are_held_up_and_main_sleeps_on) {
+  main_goes_on([] {
+    for (int i = 0; i < 5; ++i) weft::sleep_for(1ms);
+  });
+}
+
+TEST_P(beside_a_pinned_main, all_threads_are_held_up_and_main_yields_on) {
+  main_goes_on([] {
+    for (int i = 0; i < 100; ++i) weft::yield();
+  });
+}
+
+TEST_P(beside_a_pinned_main, all_threads_are_held_up_and_main_hears_from_a_plain_thread) {
+  main_goes_on([] {
+    weft::chan<int> c;
+    std::thread thread([c] {
+      for (int i = 0; i < 20; ++i) c.send(i);
+    });
+    for (int i = 0; i < 20; ++i) EXPECT_EQ(c.recv(), i);
+    thread.join();
+  });
+}
+
+// It is asked for its P at calls that find no other thread.
+TEST_P(beside_a_pinned_main, a_fiber_that_starts_others_and_never_waits_leaves_main_its_turn) {
+  weft::run({.maxprocs = GetParam(), .max_threads = 2, .pin_main = true}, [&] {
+    std::atomic<bool> over{false};
+    weft::scope s;
+    s.go([&] { block_in_read(); });
+    for (int i = 0; i < GetParam(); ++i) {
+      s.go([&] {
+        while (!over.load()) {
+          weft::go([] {});
+          for (int k = 0; k < 10'000 && !over.load(); ++k) {
+          }
+        }
+      });
+    }
+    for (int i = 0; i < 3; ++i) weft::sleep_for(1ms);
+    over.store(true);
+    unblock();
+    s.join();
+  });
+}
+
+// Threads can be had now and then; whatever main's thread would run instead of main might never let go of it.
+TEST_P(beside_a_pinned_main, a_fiber_that_never_waits_does_not_get_its_thread) {
+  shortage none;
+  std::atomic<bool> begun{false}, over{false};
+  std::thread at_whim([&] {
+    while (!begun.load()) usleep(100);
+    while (!over.load()) {
+      none.begin();
+      usleep(500);
+      none.end();
+      usleep(100);
+    }
+  });
+  weft::run({.maxprocs = GetParam(), .max_threads = 6, .pin_main = true}, [&] {
+    begun.store(true);
+    weft::scope s;
+    for (int i = 0; i < 3; ++i) {
+      s.go([&] {
+        while (!over.load()) {
+          weft::blocking([] { usleep(500); });
+          weft::go([] {});
+        }
+      });
+    }
+    for (int i = 0; i < 50; ++i) weft::sleep_for(100us);
+    over.store(true);
+    s.join();
+  });
+  at_whim.join();
+}
+
+INSTANTIATE_TEST_SUITE_P(processors, beside_a_pinned_main, testing::Values(1, 2));
+
+// The P that nobody could take lies idle, nothing is ready, and the timer is still to come.
+TEST_F(thread_shortage, a_sleeper_wakes_though_a_thread_was_refused_while_nothing_was_ready) {
+  for (int round = 0; round < 5; ++round) {
+    shortage none;
+    before_refusal.store([] {
+      if (refused.load() == 0) none_to_be_had.store(false);
+    });
+    weft::run({.maxprocs = 1}, [&] {
+      weft::scope s;
+      s.go([&] {
+        weft::sleep_for(10ms);
+        unblock();
+      });
+      weft_test::until_waiting(1);
+      none.begin();
+      s.go([&] { block_in_read(); });
+      s.join();
+    });
+    before_refusal.store(nullptr);
   }
 }
 

@@ -73,7 +73,9 @@ TEST_F(plain_thread, gets_what_it_reads_while_no_processor_is_idle) {
       }
     });
     for (int i = 1; i <= rounds; ++i) {
-      taken.store(weft::debug::stats().handoffs);
+      taken.store(
+          weft::debug::stats().handoffs);  // before it gets its P back, which is then the last one that it loses
+      weft::yield();
       holds.store(i);
       char byte;
       EXPECT_EQ(read(hold[0], &byte, 1), 1);
@@ -81,7 +83,6 @@ TEST_F(plain_thread, gets_what_it_reads_while_no_processor_is_idle) {
       EXPECT_EQ(write(socket[1], "x", 1), 1);
       while (got.load() < i) {
       }
-      weft::yield();
     }
     weft::blocking([&] {
       releaser.join();

@@ -15,7 +15,7 @@ namespace weft::inline v0::rt {
 
 struct failure {
   int error = 0;
-  bool cancelled = false;  ///< by the scope: the throwing form throws weft::cancelled
+  bool cancelled = false;  ///< by the scope, or the end of the runtime: the throwing form throws as other waits do
 
   explicit operator bool() const noexcept { return error != 0; }
 };
@@ -27,7 +27,7 @@ inline failure failure_of(wait_outcome how) noexcept {
     case wait_outcome::timed_out:
       return {ETIMEDOUT};
     case wait_outcome::cancelled:
-      return {ECANCELED, current_fiber() != nullptr};  // else the runtime has ended (netpoll/table.hpp)
+      return {ECANCELED, true};
     case wait_outcome::closed:
       break;
   }

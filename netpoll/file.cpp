@@ -91,7 +91,9 @@ constexpr auto last_offset = static_cast<std::uint64_t>(std::numeric_limits<off_
 
 failure at_entry() noexcept {
   refuse_after_fork("use of a file");
-  return net_env::cancel_pending(current_g()) ? failure_of(wait_outcome::cancelled) : failure{};
+  G* const g = current_g();
+  const bool cancelled = cancel_pending_at_entry(g) || net_env::cancel_pending(g);
+  return cancelled ? failure_of(wait_outcome::cancelled) : failure{};
 }
 
 /// Keeps the file open for one operation.

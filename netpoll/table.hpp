@@ -26,7 +26,9 @@ struct net_env : env {
   /// finds it here.
   static bool cancel_pending(const G* g) noexcept {
     if (g->kind == g_kind::thread) [[unlikely]]
-      return sched.closing.load(std::memory_order_acquire) || sched.procs.load(std::memory_order_acquire) == 0;
+      return (sched.closing.load(std::memory_order_acquire) &&
+              g->thread.plain_waits.load(std::memory_order_relaxed) != wait_of_a_fiber) ||
+             sched.procs.load(std::memory_order_acquire) == 0;
     return rt::cancel_pending(g);
   }
 };

@@ -99,7 +99,9 @@ void end_plain_waits() noexcept {
   fence_all_threads();
   for_each_thread_g(
       [](G& g, void*) {
-        if (!g.wait.claim_if_cancellable()) return;
+        const auto seen = g.wait.look();
+        if (g.thread.plain_waits.load(std::memory_order_relaxed) == wait_of_a_fiber) return;  // the one that was seen
+        if (!g.wait.claim_if_cancellable(seen)) return;
         g.cause = wait_cause::cancelled;
         wake(&g);
       },

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // An M's own loop: find a fiber to run, in Go's order, or go to sleep without losing a wake-up.
 //
-//   due timers of the own P · one pick in 61: the global queue first, then the poller · by turns with what follows an urgent
-//   fiber · the own queue · a batch from the global queue · the poller, without blocking · steal half of a random victim's ring, in the last round also timers and runnext ·
-//   give up the P, look at everything again, sleep: in the poller if nobody is there, with the next timer as time-out, else on a futex.
+//   due timers of the own P · one pick in 61: the global queue first, then the poller · by turns with what follows, an
+//   urgent fiber · the own queue · a batch from the global queue · the poller, without blocking · steal half of a random
+//   victim's ring, in the last round also timers and runnext · give up the P, look at everything again, sleep: in the
+//   poller if nobody is there, with the next timer as time-out, else on a futex.
 //
 // The numbers in the comments are the steps of idle.hpp. An M stands inside its bracket here from start to end; it
 // holds no lock when it runs timers' callbacks, polls, or makes fibers ready.
@@ -194,6 +195,15 @@ bool anything_to_do(bool with_runnext) noexcept {
   return timers.earliest != never && sched.timers.get_up_for(timers) <= steady_now();
 }
 
+// Returns false if another M sleeps in the poller, or is just coming out of it.
+bool take_poller(M* m) noexcept WEFT_REQUIRES(sched.lock) {
+  if (sched.poller_taken || sched.ended.load(std::memory_order_relaxed)) return false;
+  sched.poller_taken = true;
+  m->next_p = nullptr;
+  sched.polling_m = m;
+  return true;
+}
+
 // Steps 9 and 10 for one M: the only one that sleeps in the poller at a time.
 void sleep_in_poller(M* m) noexcept {
   sched.timers.lie_down();
@@ -264,11 +274,7 @@ bool idle(M* m, int& vain) noexcept {
   {
     detail::spin_guard guard(sched.lock);
     if (forget_missed_wake() || m->due.load(std::memory_order_relaxed) != nullptr) return true;
-    if (!sched.poller_taken && !sched.ended.load(std::memory_order_relaxed)) {
-      poll = sched.poller_taken = true;
-      m->next_p = nullptr;
-      sched.polling_m = m;
-    }
+    poll = take_poller(m);
   }
   if (poll) {
     sleep_in_poller(m);
@@ -353,12 +359,7 @@ bool sleep_beside_held_up_threads(M* m) noexcept {
   {
     detail::spin_guard guard(sched.lock);
     if (m->due.load(std::memory_order_relaxed) != nullptr) return true;
-    poll = !sched.poller_taken && !sched.ended.load(std::memory_order_relaxed);
-    if (poll) {
-      sched.poller_taken = true;
-      m->next_p = nullptr;
-      sched.polling_m = m;
-    }
+    poll = take_poller(m);
   }
   if (!poll) return sleep_until_pinned_is_due(m);
   sleep_in_poller(m);
@@ -412,10 +413,7 @@ bool work_waits_for(const P* p) noexcept {
   if (sched.idle.idle_ps() != 0) return false;
   const poller* net = sched.net.load(std::memory_order_acquire);
   if (net != nullptr && net->has_waiters()) return true;
-  const int known = sched.known_procs.load(std::memory_order_acquire);
-  for (int i = 0; i < known; ++i)
-    if (sched.all_ps[i].load(std::memory_order_acquire)->timers.next_when() != never) return true;
-  return false;
+  return look_at_timers().earliest != never;
 }
 
 void schedule_loop(M* m) noexcept {

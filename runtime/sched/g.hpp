@@ -89,11 +89,11 @@ struct alignas(64) G {
   union {
     char name[name_size];
     struct {
-      std::atomic<std::uint32_t> futex;  ///< 1: woken
-      nanoseconds_t deadline;            ///< of its wait: a plain thread is its own timer
-      std::uint64_t token;               ///< which wait the deadline ends
-      std::uint32_t plain_waits;         ///< as noted at the entry of its wait (sched/thread_g.hpp)
-    } thread;                            ///< of a plain thread's stand-in
+      std::atomic<std::uint32_t> futex;        ///< 1: woken
+      nanoseconds_t deadline;                  ///< of its wait: a plain thread is its own timer
+      std::uint64_t token;                     ///< which wait the deadline ends
+      std::atomic<std::uint32_t> plain_waits;  ///< as noted at the entry of its wait (sched/thread_g.hpp)
+    } thread;                                  ///< of a plain thread's stand-in
   };
 
   // line 4

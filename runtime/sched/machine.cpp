@@ -155,7 +155,7 @@ void say_threads_are_short(int running, int error) noexcept {
                           "weft: cannot start a thread beside the %d there are (%s): fibers that are ready wait until "
                           "one comes free; raise the limit on threads (ulimit -u, the cgroup's pids.max), or set "
                           "options::max_threads\n",
-                          running, strerror_r(error, room, sizeof room));
+                          running + 1, strerror_r(error, room, sizeof room));  // with the caller's
   if (size > 0 && write(STDERR_FILENO, text, std::min(static_cast<std::size_t>(size), sizeof text - 1)) < 0) return;
 }
 

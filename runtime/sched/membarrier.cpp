@@ -21,12 +21,15 @@ void init_membarrier() noexcept {
 }
 
 void fence_all_threads() noexcept {
-  const bool must_be_granted = !parkers_must_fence.load(std::memory_order_relaxed);
-  if (must_be_granted && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) return;
+  const auto is_granted = [] {
+    return !parkers_must_fence.load(std::memory_order_relaxed) && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+  };
+  if (is_granted()) return;
   std_atomics::fence_seq_cst();
-  // Before the first run(), between two and in the child of a fork there is no fiber to cancel and no P to take.
-  const bool runs = sched.procs.load(std::memory_order_relaxed) != 0 && !sched.ended.load(std::memory_order_relaxed);
-  if (must_be_granted && runs) {
+  // Before the first run(), between two and in the child of a fork there is no fiber to cancel and no P to take. Acquire:
+  // a run that has begun since has registered before, and now the call is granted.
+  const bool runs = sched.procs.load(std::memory_order_acquire) != 0 && !sched.ended.load(std::memory_order_relaxed);
+  if (runs && !parkers_must_fence.load(std::memory_order_relaxed) && !is_granted()) {
     fatal(
         "weft: membarrier(2), which run() was granted, is refused now, while threads rely on it; allow it in the "
         "seccomp filter, or install the filter before weft::run, which then does without");

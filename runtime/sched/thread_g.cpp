@@ -38,7 +38,7 @@ stand_in* take() noexcept {
   s->g.cancel.store(1, std::memory_order_relaxed);  // published with it below
   s->g.thread.futex.store(0, std::memory_order_relaxed);
   s->g.thread.deadline = never;
-  s->g.thread.plain_waits = 0;
+  s->g.thread.plain_waits.store(0, std::memory_order_relaxed);
   stand_in* head = everyone.load(std::memory_order_relaxed);
   do {
     s->all = head;

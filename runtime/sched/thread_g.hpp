@@ -29,5 +29,7 @@ void for_each_thread_g(void (*f)(G&, void*), void* arg) noexcept;
 /// stand-in is 1 for good, which means: look here.
 extern std::atomic<std::uint32_t> plain_waits;
 constexpr bool plain_waits_are_over(std::uint32_t seen) noexcept { return seen % 2 != 0; }
+/// Noted by a fiber that waits on its thread's stand-in, in blocking(f): the end of run() waits for it.
+inline constexpr std::uint32_t wait_of_a_fiber = 0xffff'ffff;
 
 }  // namespace weft::inline v0::rt

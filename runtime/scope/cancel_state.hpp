@@ -30,7 +30,10 @@ inline bool cancel_pending(const G* g) noexcept {
   if (g->cancel.load(std::memory_order_relaxed) == 0) [[likely]]
     return false;
   // Relaxed: ordered as `cancel` is, by the other side's fence of all threads.
-  if (g->kind == g_kind::thread && g->thread.plain_waits == plain_waits.load(std::memory_order_relaxed)) return false;
+  if (g->kind == g_kind::thread) {
+    const std::uint32_t noted = g->thread.plain_waits.load(std::memory_order_relaxed);
+    if (noted == wait_of_a_fiber || noted == plain_waits.load(std::memory_order_relaxed)) return false;
+  }
   return !shielded_by_unwinding(g);
 }
 
@@ -39,8 +42,10 @@ inline bool cancel_pending_at_entry(G* g) noexcept {
   if (g->cancel.load(std::memory_order_relaxed) == 0) [[likely]]
     return false;
   if (g->kind == g_kind::thread) {
-    g->thread.plain_waits = plain_waits.load(std::memory_order_relaxed);
-    if (!plain_waits_are_over(g->thread.plain_waits)) return false;
+    const bool is_a_fiber = current_m() != nullptr;
+    const std::uint32_t now = is_a_fiber ? wait_of_a_fiber : plain_waits.load(std::memory_order_relaxed);
+    g->thread.plain_waits.store(now, std::memory_order_relaxed);  // published by arming
+    if (is_a_fiber || !plain_waits_are_over(now)) return false;
   }
   return !shielded_by_unwinding(g);
 }

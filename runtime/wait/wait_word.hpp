@@ -50,16 +50,17 @@ class wait_word {
   }
 
   /// The canceller's claim: whatever wait is open now, if it is one that cancellation may end.
-  bool claim_if_cancellable() noexcept {
-    const token t = word_.load(std::memory_order_acquire);
-    return (t & state_bits) == open && (t & cancellable_bit) != 0 && claim(t);
+  bool claim_if_cancellable() noexcept { return claim_if_cancellable(look()); }
+  /// The same, if it is still the one that was `seen`.
+  bool claim_if_cancellable(token seen) noexcept {
+    return (seen & state_bits) == open && (seen & cancellable_bit) != 0 && claim(seen);
   }
 
   /// For a waiter that sits in exactly one queue, has no timer and cannot be cancelled: the queue's lock already
   /// excludes every other claimant, so a plain store does.
   void claim_sole(token t) noexcept { word_.store((t & ~state_bits) | claimed, std::memory_order_release); }
 
-  /// For dumps: changes with each wait and each claim.
+  /// Changes with each wait and each claim. Acquire: as in `claim`.
   token look() const noexcept { return word_.load(std::memory_order_acquire); }
   static constexpr bool is_claimed(token t) noexcept { return (t & state_bits) == claimed; }
 

@@ -232,6 +232,7 @@ std::vector<kind_of_wait> waits_without_end() {
       {"recv of nil", [] { weft::chan<int>(nullptr).recv(); }},
       {"select", [] { weft::select(weft::on_recv(weft::chan<int>()), weft::on_timeout(1h)); }},
       {"sleep_for", [] { weft::sleep_for(1h); }},
+      {"accept", [] { weft::net::listen("127.0.0.1:0").accept(); }},
       {"wait_group::wait",
        [] {
          weft::wait_group w;
@@ -280,6 +281,31 @@ TEST_F(plain_thread, that_waits_is_called_off_though_it_waits_again_and_again) {
     until_waiting(2);
   });
   thread.join();
+}
+
+// It waits on its thread, as a plain one would, but the end of the run waits for it.
+TEST_F(plain_thread, that_a_fiber_blocks_by_a_wait_at_the_end_of_a_run_is_not_called_off) {
+  weft::chan<int> c;
+  std::atomic<bool> begun{false}, main_has_ended{false};
+  std::optional<int> got;
+  std::thread sender([&, c] {
+    until_raised(main_has_ended);
+    for (int i = 0; i < 1000; ++i) std::this_thread::yield();  // while the others are cancelled
+    while (c.try_send(1) != weft::chan_status::ok) std::this_thread::yield();
+  });
+  weft::run({.maxprocs = 2}, [&] {
+    weft::go([&, c] {
+      weft::blocking([&] {
+        begun.store(true);
+        got = c.recv();
+      });
+    });
+    until([&] { return begun.load(); });
+    until_waiting(1);
+    main_has_ended.store(true);
+  });
+  sender.join();
+  EXPECT_EQ(got, 1);
 }
 
 // Nobody has to reckon with an exception from `lock`.

@@ -257,6 +257,7 @@ void run_main(const options& how, callable_ref f) {
   sched.max_threads = settled.max_threads;
   sched.shortage_was_said.store(false, std::memory_order_relaxed);
   sched.no_thread_before.store(0, std::memory_order_relaxed);
+  sched.refused_since.store(0, std::memory_order_relaxed);
 #ifdef WEFT_DEBUG_CHECKS
   sched.migrate_on_wake = settled.maxprocs > 1;  // whoever caches what belongs to a thread across a wait is caught
 #endif

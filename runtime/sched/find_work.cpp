@@ -324,13 +324,17 @@ bool lend_p(M* m) noexcept {
   return true;
 }
 
+// There is not one thread beside this one, and none has been to be had for a while: one that is refused for a moment is
+// no reason to let another fiber have this thread.
 bool is_alone() noexcept {
+  constexpr nanoseconds_t patience = 100'000'000;
+  const nanoseconds_t since = sched.refused_since.load(std::memory_order_relaxed);
+  if (since == 0 || steady_now() - since < patience) return false;
   detail::spin_guard guard(sched.lock);
   return sched.threads == 0;
 }
 
-// There are other threads, but all are held up, and no more are to be had: what is ready for others goes to the global
-// queue. If this M ran any of it, its pinned fiber would have to wait until that parks, which may be never.
+// All other threads are held up, and no more are to be had now: what is ready for others goes to the global queue. If this M ran any of it, its pinned fiber would have to wait until that parks, which may be never.
 G* take_pinned(M* m) noexcept {
   P* const p = m->p;
   run_all_timers(m);
@@ -398,6 +402,7 @@ G* find_work(M* m) noexcept {
     }
     if (G* g = look(m)) {
       stop_search(m);
+      if (m->locked != nullptr) help_out(m, g->pinned != m);
       return g;
     }
     if (!idle(m, vain)) return nullptr;

@@ -50,6 +50,7 @@ struct alignas(128) M {
   G* pending = nullptr;          ///< picked on a fiber's stack, but only the M's loop can start it
   std::atomic<G*> due{nullptr};  ///< the pinned fiber, from whoever has picked it; written under the scheduler's lock
   P* due_p = nullptr;            ///< what it is to run with; under the scheduler's lock
+  bool helps_out = false;  ///< runs another fiber than the pinned one, for want of threads; under the scheduler's lock
 
   void* loop_sp = nullptr;  ///< the M's loop, while a fiber runs
   eh_globals loop_eh;

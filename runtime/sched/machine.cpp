@@ -187,13 +187,19 @@ bool start_machine(P* p, bool searching) noexcept {
     note_busy();
     error = spawn_thread(m);
     if (error == 0) {
-      if (not_before != 0) sched.no_thread_before.store(0, std::memory_order_relaxed);
+      if (not_before != 0) {
+        sched.no_thread_before.store(0, std::memory_order_relaxed);
+        sched.refused_since.store(0, std::memory_order_relaxed);
+      }
       return true;
     }
     m->p = nullptr;
     m->searching = false;
   }
-  sched.no_thread_before.store(steady_now() + ask_again_after, std::memory_order_relaxed);
+  const nanoseconds_t now = steady_now();
+  sched.no_thread_before.store(now + ask_again_after, std::memory_order_relaxed);
+  if (sched.refused_since.load(std::memory_order_relaxed) == 0)
+    sched.refused_since.store(now, std::memory_order_relaxed);
   say_threads_are_short(running, error);
   {
     detail::spin_guard guard(sched.lock);
@@ -450,7 +456,14 @@ bool sleep_until_pinned_is_due(M* m) noexcept {
   return true;
 }
 
+void help_out(M* m, bool begins) noexcept {
+  if (m->helps_out == begins) return;  // written by this thread alone
+  detail::spin_guard guard(sched.lock);
+  m->helps_out = begins;
+}
+
 G* take_due(M* m) noexcept {
+  help_out(m, false);
   if (m->due.load(std::memory_order_relaxed) == nullptr) return nullptr;  // a hint: the M looks again before it sleeps
   P* const helped_with = m->p;
   G* g = nullptr;
@@ -477,13 +490,14 @@ void give_to_pinned(M* m, G* g) noexcept {
   {
     detail::spin_guard guard(sched.lock);
     target->due.store(g, std::memory_order_relaxed);
+    if (target->helps_out) return;  // for as long as that fiber runs: the P is not to wait there
+    m->p->m.store(nullptr, std::memory_order_relaxed);
+    target->due_p = std::exchange(m->p, nullptr);
     found.polls = sched.polling_m == target;
     if (found.polls)
       sched.polling_m = nullptr;
     else if (!take_off(sched.pinned_ms, target))
-      return;  // it helps out with another fiber, for as long as that runs: the P is not to wait there
-    m->p->m.store(nullptr, std::memory_order_relaxed);
-    target->due_p = std::exchange(m->p, nullptr);
+      return;  // it is up, in its loop, and looks before it sleeps
   }
   get_up(found);
 }

@@ -34,8 +34,10 @@ bool sleep_until_pinned_is_due(M* m) noexcept;
 /// The pinned fiber, if somebody has picked it and the M has a P for it: the one that came with it (another that the M had
 /// is handed on), or its own. Null: it is not due.
 G* take_due(M* m) noexcept;
-/// Gives the fiber to the M that it is pinned to, and the P if that M sleeps: the caller is without one then.
+/// Gives fiber and P to the M that the fiber is pinned to; no P, if that M helps out with another fiber.
 void give_to_pinned(M* m, G* g) noexcept;
+/// An M with a pinned fiber begins to run another one, or has done so.
+void help_out(M* m, bool begins) noexcept;
 /// As `hand_off`, but to no M that waits for its pinned fiber.
 bool hand_off_to_unpinned(P* p) noexcept;
 /// Returns whether a wake was missed since the last call; the caller then looks again before it sleeps.

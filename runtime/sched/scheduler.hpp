@@ -54,6 +54,7 @@ struct scheduler {
   int max_threads = 10000;
   std::atomic<bool> shortage_was_said{false};      ///< of threads, in this run; relaxed: it only says who came first
   std::atomic<nanoseconds_t> no_thread_before{0};  ///< the system refused one: when to ask again; relaxed: a hint
+  std::atomic<nanoseconds_t> refused_since{0};     ///< 0: the last thread that was asked for was had; relaxed: a hint
   /// A wake found no M and no thread to be had. Whoever lies down next looks again instead, and the monitor stays up and
   /// tries again. Written under the lock.
   std::atomic<bool> missed_wake{false};

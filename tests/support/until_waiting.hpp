@@ -23,7 +23,9 @@ namespace weft_test {
 inline std::size_t waiting() {
   std::size_t count = 0;
   const auto look = [](weft::rt::G& g, void* counter) {
-    const bool waits = g.reason.load(std::memory_order_acquire) != weft::rt::wait_reason::none && g.wait.is_open();
+    // Off its CPU as well: a fiber has a reason already when it is about to switch away, and may be held up there.
+    const bool waits = g.reason.load(std::memory_order_acquire) != weft::rt::wait_reason::none && g.wait.is_open() &&
+                       !g.on_cpu.load(std::memory_order_acquire);
     if (waits) ++*static_cast<std::size_t*>(counter);
   };
   weft::rt::for_each_g([&](weft::rt::G& g) { look(g, &count); });

@@ -16,6 +16,7 @@
 #include "netpoll/file_pool.hpp"
 #include "netpoll/ring_engine.hpp"
 #include "runtime/sched/blocking.hpp"
+#include "runtime/sched/poll.hpp"
 
 namespace weft::inline v0::rt {
 

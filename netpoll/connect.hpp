@@ -8,7 +8,7 @@
 #include <weft/net/tcp.hpp>
 
 #include "netpoll/failure.hpp"
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/timer_heap.hpp"
 
 namespace weft::inline v0::rt {
 

@@ -11,7 +11,7 @@
 #include <cerrno>
 #include <limits>
 
-#include "runtime/inspect/fatal.hpp"
+#include "runtime/base/fatal.hpp"
 
 namespace weft::inline v0::rt {
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <system_error>
 
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/wait/wait.hpp"
 

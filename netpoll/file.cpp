@@ -30,6 +30,9 @@
 #include "netpoll/table.hpp"
 #include "runtime/fiber/overflow.hpp"
 #include "runtime/sched/blocking.hpp"
+#include "runtime/sched/park.hpp"
+#include "runtime/sched/ready.hpp"
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 

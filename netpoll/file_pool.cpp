@@ -7,6 +7,7 @@
 
 #include "netpoll/await.hpp"
 #include "runtime/sched/futex.hpp"
+#include "runtime/sched/ready.hpp"
 #include "runtime/sched/signal_mask.hpp"
 
 namespace weft::inline v0::rt {

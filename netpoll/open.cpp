@@ -11,8 +11,8 @@
 
 #include "netpoll/backend.hpp"
 #include "netpoll/calls.hpp"
-#include "runtime/inspect/fatal.hpp"
-#include "runtime/run/fork.hpp"
+#include "runtime/base/fatal.hpp"
+#include "runtime/sched/fork.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0::rt {

@@ -15,8 +15,9 @@
 
 #include "netpoll/await.hpp"
 #include "netpoll/table.hpp"
-#include "runtime/inspect/fatal.hpp"
+#include "runtime/base/fatal.hpp"
 #include "runtime/sched/futex.hpp"
+#include "runtime/sched/ready.hpp"
 #include "runtime/sched/signal_mask.hpp"
 
 namespace weft::inline v0::rt {

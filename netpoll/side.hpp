@@ -13,6 +13,7 @@
 #include "netpoll/calls.hpp"
 #include "netpoll/failure.hpp"
 #include "netpoll/table.hpp"
+#include "runtime/sched/park.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0::rt {

@@ -22,7 +22,7 @@ inline constexpr std::uint32_t most_descriptors = std::uint32_t{1} << 22;  ///< 
 struct net_env : env {
   static nanoseconds_t now() noexcept { return steady_now(); }
   /// Also: a plain thread, when no runtime runs that would look for events, or one that ends. `closing` is set before
-  /// the fence that precedes the release of waiting threads (runtime/run/run.cpp), so that a thread which comes later
+  /// the fence that precedes the release of waiting threads (runtime/run/end.cpp), so that a thread which comes later
   /// finds it here.
   static bool cancel_pending(const G* g) noexcept {
     if (g->kind == g_kind::thread) [[unlikely]]

@@ -14,11 +14,10 @@
 
 #include <weft/options.hpp>
 
+#include "runtime/base/limits.hpp"
 #include "runtime/fiber/stack.hpp"
 
 namespace weft::inline v0::rt {
-
-inline constexpr int max_width = 1024;
 
 /// debug_settings are the words of `WEFT_DEBUG`; a new word is a member here and a line in the table in options.cpp.
 struct debug_settings {

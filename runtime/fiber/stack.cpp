@@ -45,6 +45,8 @@
 #include <weft/detail/annotations.hpp>
 #include <weft/detail/spin_lock.hpp>
 
+#include "runtime/base/limits.hpp"
+
 extern "C" {  // null unless the program is linked with that sanitizer
 [[gnu::weak]] void __asan_unpoison_memory_region(const volatile void* address, std::size_t size);
 [[gnu::weak]] void __lsan_register_root_region(const void* begin, std::size_t size);
@@ -70,7 +72,7 @@ constexpr int this_process_pidfd = -10000;  // PIDFD_SELF; needs no descriptor t
 
 constexpr std::size_t size_classes =
     static_cast<std::size_t>(std::bit_width(max_stack_size) - std::bit_width(min_stack_size)) + 1;
-constexpr std::size_t max_shards = 1024;  // the widest maxprocs
+constexpr std::size_t max_shards = max_width;
 constexpr std::size_t max_arenas = 8192;  // more than 8 for each shard
 
 std::size_t size_class(std::size_t size) noexcept {

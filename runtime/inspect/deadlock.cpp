@@ -16,7 +16,7 @@
 #include <string_view>
 
 #include "netpoll/signals.hpp"
-#include "runtime/inspect/fatal.hpp"
+#include "runtime/base/fatal.hpp"
 #include "runtime/inspect/peek.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/scheduler.hpp"

@@ -17,7 +17,7 @@
 
 #include <weft/options.hpp>
 
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/timer_heap.hpp"
 
 namespace weft::inline v0::rt {
 

@@ -13,6 +13,7 @@
 
 #include "runtime/inspect/peek.hpp"
 #include "runtime/inspect/symbols.hpp"
+#include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0::rt {

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "runtime/config/options.hpp"
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/timer_heap.hpp"
 
 namespace weft::inline v0::rt {
 

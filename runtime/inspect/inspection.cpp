@@ -12,10 +12,12 @@
 #include <cstdlib>
 #include <exception>
 
+#include "runtime/base/fatal.hpp"
 #include "runtime/inspect/deadlock.hpp"
 #include "runtime/inspect/dump.hpp"
-#include "runtime/inspect/fatal.hpp"
 #include "runtime/inspect/handoff.hpp"
+#include "runtime/inspect/symbols.hpp"
+#include "runtime/sched/monitor.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0::rt {
@@ -50,6 +52,11 @@ void on_terminate() {
   std::abort();
 }
 
+constexpr fatal_report report{dump_everything, dump_caller, describe_caller, demangle, []() noexcept {
+                                const G* const g = current_fiber();
+                                return g != nullptr && g->cancel.load(std::memory_order_relaxed) != 0;
+                              }};
+
 bool stands(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == &on_quit;
 }
@@ -78,6 +85,7 @@ void give_back_quit() noexcept {
 }  // namespace
 
 void begin_inspection(const resolved_options& how) noexcept {
+  set_fatal_report(report);
   configure_deadlock_report(how.deadlock);
   configure_handoff_notes(how.debug);
   dump_wanted.store(false, std::memory_order_relaxed);

@@ -76,7 +76,7 @@ void add_details(std::string& out) {
     out += "  M" + std::to_string(m->number) + ": p=" + number_or_nil(peek(m->p)) +
            " curg=" + number_or_nil(peek(m->cur)) + " spinning=" + (peek(m->searching) ? "true" : "false") +
            " blocked=" + (m->blocking_now.load(std::memory_order_relaxed) ? "true" : "false") +
-           " lockedg=" + number_or_nil(peek(m->locked)) + '\n';
+           " lockedg=" + number_or_nil(peek(m->pinned_g)) + '\n';
   }
 }
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "runtime/config/options.hpp"
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/timer_heap.hpp"
 
 namespace weft::inline v0::rt {
 

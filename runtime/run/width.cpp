@@ -6,14 +6,17 @@
 // fibers go to the global queue; its timers stay in its heap, which whoever searches or sleeps looks at for ever.
 // Invariant, under the scheduler's lock: `in_service` is true exactly for the Ps that are held or on the idle list.
 #include "runtime/run/width.hpp"
+#include "runtime/run/monitor_duties.hpp"
 
 #include <weft/runtime.hpp>
 
 #include <new>
 
 #include "runtime/config/options.hpp"
-#include "runtime/run/admission.hpp"
-#include "runtime/sched/machine.hpp"
+#include "runtime/sched/admission.hpp"
+#include "runtime/sched/hand_off.hpp"
+#include "runtime/sched/idle_p.hpp"
+#include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0 {

@@ -8,7 +8,4 @@ void set_width(int n);
 /// The same while fibers run.
 void change_width(int n);
 
-/// From here on the machine's width is not followed any more.
-void width_is_set_by_hand() noexcept;
-
 }  // namespace weft::inline v0::rt

@@ -2,6 +2,7 @@
 // The announcement that a fiber is about to block its thread: its P may be taken at the monitor's next look.
 #pragma once
 
+#include "runtime/sched/monitor.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0::rt {

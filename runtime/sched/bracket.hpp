@@ -7,18 +7,18 @@
 // stores, with no locked instruction and no fence. The fence that a Dekker pair needs is executed by the rare side:
 // membarrier(2) makes every running thread of the process execute one.
 //
-// Protocol. `seq` is odd inside and even outside, written by its own thread alone. `M.mutex` and `M.p` are the M's.
-//   M      enter():   seq = odd; (compiler barrier); look at req                          1
-//                     if it stands: lock M.mutex; P still mine -> go on (the monitor      2
-//                     withdrew); else accept() and go on without a P
-//          leave():   seq = even (release: all that was written to the P)                 3
+// Protocol. `seq` is odd inside and even outside, written by its own thread alone. `M.retake_lock` and `M.p` are the M's.
+//   M        enter():   seq = odd; (compiler barrier); look at req                         1
+//                       if it stands: lock M.retake_lock; P still mine -> go on (the       2
+//                       monitor withdrew); else accept() and go on without a P
+//            leave():   seq = even (release: all that was written to the P)                3
 //   monitor  s = look(); outside(s), and the policy says take:
-//                     lock M.mutex; request()                                             4
-//                     membarrier(2), one for all candidates of the round                  5
-//                     unchanged(s)? take M.p and hand it on; else, or if there is         6
-//                     nothing to do after all: withdraw(). Unlock.
+//                       lock M.retake_lock; request()                                      4
+//                       membarrier(2), one for all candidates of the round                 5
+//                       unchanged(s)? take M.p and hand it on; else, or if there is        6
+//                       nothing to do after all: withdraw(). Unlock.
 // Either the monitor sees the new seq at 6, or the M sees the request at 1: 5 stands between 4 and 6, and acts as a
-// fence between the store and the load of 1. Hence, after 6, the M does not touch the P before it has the mutex.
+// fence between the store and the load of 1. Hence, after 6, the M does not touch the P before it has the lock.
 //
 // Memory-order pairs
 //   leave R              -> look, unchanged A: what the M did to the P before it left
@@ -73,20 +73,20 @@ class alignas(128) bracket {
   // Its own thread, inside: does a request stand by now (for loops that never leave)?
   bool requested() const noexcept { return (req_.load(std::memory_order_acquire) & standing) != 0; }
 
-  // Its own thread, inside, M.mutex held: the P is gone, and the request has served. Relaxed: the mutex orders it.
+  // Its own thread, inside, M.retake_lock held: the P is gone, and the request has served. Relaxed: the lock orders it.
   void accept() noexcept { req_.store(mode_, std::memory_order_relaxed); }
 
   // Any thread. The word to compare with later.
   std::uint64_t look() const noexcept { return seq_.load(std::memory_order_acquire); }
   static constexpr bool outside(std::uint64_t seq) noexcept { return (seq & 1) == 0; }
 
-  // Monitor, M.mutex held. Relaxed: step 5 orders it.
+  // Monitor, M.retake_lock held. Relaxed: step 5 orders it.
   void request() noexcept { req_.store(mode_ | standing, std::memory_order_relaxed); }
 
   // Monitor, after step 5. True: the M is in the same stretch of user code as at look() == seq.
   bool unchanged(std::uint64_t seq) const noexcept { return seq_.load(std::memory_order_acquire) == seq; }
 
-  // Monitor, M.mutex held, no P taken.
+  // Monitor, M.retake_lock held, no P taken.
   void withdraw() noexcept { req_.store(mode_, std::memory_order_release); }
 
   bool fences() const noexcept { return mode_ != 0; }

@@ -10,7 +10,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/timer_heap.hpp"
 
 namespace weft::inline v0::rt {
 

@@ -12,7 +12,7 @@
 //  2. A G is in at most one list through `link`: a run queue, the global queue, a free list or a batch on its way there. Only the
 //     winner of its wait word (or its creator, or the hook that runs after a yield) puts it into one.
 //  3. `on_cpu` is true from before the jump onto its stack until after its context is saved again. The jump away publishes the
-//     context with the release store in `arrive` (runtime/fiber/context.hpp), which pairs with the acquire in `wake`.
+//     context with the release store in `arrive` (runtime/sched/context.hpp), which pairs with the acquire in `wake`.
 //  4. A G has a stack from its first run until its end; before that it costs its 256 bytes and its closure.
 #pragma once
 
@@ -23,9 +23,9 @@
 #include <weft/detail/spin_lock.hpp>
 
 #include "runtime/base/atomics.hpp"
-#include "runtime/wait/reason.hpp"
-#include "runtime/wait/timer.hpp"
-#include "runtime/wait/wait_word.hpp"
+#include "runtime/sched/reason.hpp"
+#include "runtime/sched/timer_heap.hpp"
+#include "runtime/sched/wait_word.hpp"
 
 namespace weft::inline v0::detail {
 class completion;
@@ -59,7 +59,7 @@ struct alignas(64) G {
   std::atomic<bool> on_cpu{false};
   g_kind kind = g_kind::fiber;
   wait_cause cause = wait_cause::woken;  ///< written by the winner before the wake, read by the fiber after it
-  bool urgent = false;  ///< parked without a P: resumed ahead of others, it may hold what they wait for
+  bool parked_without_p = false;         ///< resumed ahead of others, it may hold what they wait for
   std::atomic<std::uint32_t> cancel{0};  ///< not 0: some frame of `frames` is cancelled and not shielded
   G* link = nullptr;
   void* sp = nullptr;  ///< the saved context while it is off its stack

@@ -64,7 +64,7 @@ struct g_list {
 class global_queue {
  public:
   void push(G* g) noexcept {
-    (g->urgent ? urgent_ : normal_).push_back(g);
+    (g->parked_without_p ? urgent_ : normal_).push_back(g);
     publish();
   }
   void push(g_list batch) noexcept {

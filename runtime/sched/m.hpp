@@ -7,11 +7,11 @@
 // shows "outside".
 //
 // Invariants
-//  1. `p` is written by the M itself while it is inside, or by the monitor under `lost_lock` while it is provably outside. Whoever
+//  1. `p` is written by the M itself while it is inside, or by the monitor under `retake_lock` while it is provably outside. Whoever
 //     touches the P's own things stands between `enter` and `leave`.
 //  2. The fiber that loses its P runs on undisturbed: only a call that really parks may migrate. `enter` never switches.
 //  3. An M's own loop is inside from start to end; an M without a P is no candidate.
-// Lock order: lost_lock < scheduler lock.
+// Lock order: retake_lock < scheduler lock.
 #pragma once
 
 #include <pthread.h>
@@ -30,7 +30,7 @@ namespace weft::inline v0::rt {
 
 struct P;
 
-/// What the side that arrives runs first: see runtime/fiber/context.hpp.
+/// What the side that arrives runs first: see runtime/sched/context.hpp.
 using commit_fn = void (*)(void* arg) noexcept;
 
 struct alignas(128) M {
@@ -46,7 +46,7 @@ struct alignas(128) M {
   commit_fn hook = nullptr;
   void* hook_arg = nullptr;
   G* yielding = nullptr;         ///< whom the hook of `yield` puts back
-  G* locked = nullptr;           ///< the fiber pinned to this M, which then runs nothing else
+  G* pinned_g = nullptr;         ///< the fiber pinned to this M, which then runs nothing else
   G* pending = nullptr;          ///< picked on a fiber's stack, but only the M's loop can start it
   std::atomic<G*> due{nullptr};  ///< the pinned fiber, from whoever has picked it; written under the scheduler's lock
   P* due_p = nullptr;            ///< what it is to run with; under the scheduler's lock
@@ -63,7 +63,7 @@ struct alignas(128) M {
   std::atomic<bool> blocking_now{false};
   std::atomic<bool> slice_over{false};  ///< the monitor's wish: give the P to somebody else at the next entry
 
-  alignas(64) detail::spin_lock lost_lock;
+  alignas(64) detail::spin_lock retake_lock;
   std::atomic<std::uint32_t> wake_word{0};  ///< futex: 1 means "get up"
   P* next_p = nullptr;                      ///< handed over by whoever wakes it, under the scheduler's lock
   M* idle_link = nullptr;                   ///< under the scheduler's lock
@@ -93,6 +93,12 @@ struct alignas(128) M {
 [[gnu::noinline]] M* current_m() noexcept;
 #endif
 void set_current_m(M* m) noexcept;
+
+/// The calling fiber, or null on a plain thread and in an M's own loop.
+inline G* current_fiber() noexcept {
+  const M* m = current_m();
+  return m != nullptr ? m->cur : nullptr;
+}
 
 /// What happens at an entry to the P of an M whose slice is over.
 enum class at_entry : std::uint8_t {

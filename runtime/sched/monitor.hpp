@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the monitor's thread also does for others, who stand on higher floors.
+// The monitor's thread as others see it.
 #pragma once
 
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0::rt {
 
-/// Called at each look of the monitor, on its thread; defined with the scheduler's trace and the width watch
-/// (runtime/run).
-void monitor_tick(nanoseconds_t now) noexcept;
-/// Called now and then while every P is idle: gives memory back in batches. False: nothing was left to give.
-bool monitor_tidies_up() noexcept;
-/// Whether it must tick although every P is idle (a trace is asked for, or a dump).
-bool monitor_wants_ticks() noexcept;
-/// Called before it sleeps because every P is idle; how long it may, if nobody wakes it: `never`, as a rule.
-nanoseconds_t monitor_may_sleep(nanoseconds_t now) noexcept;
-/// A P was taken from `m`, whose fiber blocks or burns since `silent`. No lock held; defined with the counters
-/// (runtime/inspect).
-void note_handoff(const M& m, bool burning, nanoseconds_t silent) noexcept;
+/// Starts the thread. Throws std::system_error if there is none to be had.
+void start_monitor();
+/// Ends it and waits for that; harmless if it does not run.
+void stop_monitor() noexcept;
+/// Wakes it if it sleeps because every P is idle. Async-signal-safe.
+void wake_monitor() noexcept;
+/// It looks more often for a while, from now on. One system call; for when `monitor_is_slow` says so.
+void ask_for_attention() noexcept;
 
 }  // namespace weft::inline v0::rt

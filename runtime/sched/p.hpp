@@ -13,7 +13,7 @@
 #include "runtime/fiber/stack.hpp"
 #include "runtime/sched/g.hpp"
 #include "runtime/sched/run_queue.hpp"
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/timer_heap.hpp"
 
 namespace weft::inline v0::rt {
 

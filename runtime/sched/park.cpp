@@ -15,10 +15,11 @@
 
 #include <utility>
 
-#include "runtime/fiber/context.hpp"
 #include "runtime/fiber/stack.hpp"
+#include "runtime/sched/context.hpp"
 #include "runtime/sched/find_work.hpp"
 #include "runtime/sched/futex.hpp"
+#include "runtime/sched/ready.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/thread_g.hpp"
 
@@ -96,10 +97,10 @@ G* pick_own(P* p) noexcept { return pick(p); }
   G* g = m->cur;
   g->reason.store(why, std::memory_order_relaxed);  // read by dumps
   g->since.store(sched.coarse_now.load(std::memory_order_relaxed), std::memory_order_relaxed);
-  g->urgent = m->p == nullptr;
+  g->parked_without_p = m->p == nullptr;
   if (m->p != nullptr) m->p->parks.add();
   m->slice_over.store(false, std::memory_order_relaxed);  // the slice ends here anyway
-  G* const next = m->p != nullptr && m->locked == nullptr && count_pick(m->p) ? pick(m->p) : nullptr;
+  G* const next = m->p != nullptr && m->pinned_g == nullptr && count_pick(m->p) ? pick(m->p) : nullptr;
   M* const here = leave_cpu(m, next, {&g->sp, &g->eh, g->stk->view, g}, commit, arg);
   g->reason.store(wait_reason::none, std::memory_order_relaxed);
   leave(here);
@@ -155,7 +156,7 @@ static G* pick_for_yield(P* p) noexcept {
   P* p = m->p;
   m->slice_over.store(false, std::memory_order_relaxed);
   if (p == nullptr) {
-    g->urgent = true;
+    g->parked_without_p = true;
     leave(leave_cpu(
         m, nullptr, {&g->sp, &g->eh, g->stk->view, g}, [](void* self) noexcept { push_global(static_cast<G*>(self)); },
         g));
@@ -163,7 +164,7 @@ static G* pick_for_yield(P* p) noexcept {
   }
   G* next = nullptr;
   if (count_pick(p)) {  // every time: a loop of yields must still see timers, the global queue and the poller
-    if (m->locked == nullptr) next = pick_for_yield(p);
+    if (m->pinned_g == nullptr) next = pick_for_yield(p);
     if (next == nullptr && p->queue.empty()) {  // nobody to yield to
       leave(m);
       return;

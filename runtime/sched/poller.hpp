@@ -6,7 +6,7 @@
 #pragma once
 
 #include "runtime/sched/global_queue.hpp"
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/timer_heap.hpp"
 
 namespace weft::inline v0::rt {
 

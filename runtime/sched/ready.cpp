@@ -10,6 +10,8 @@
 #include <sched.h>
 
 #include "runtime/sched/futex.hpp"
+#include "runtime/sched/hand_off.hpp"
+#include "runtime/sched/ready.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0::rt {
@@ -80,7 +82,7 @@ static bool left_by_all_machines() noexcept { return sched.ended.load(std::memor
 
 static void ready_one(M* m, G* g, bool is_new) noexcept {
   P* p = m != nullptr ? m->p : nullptr;
-  if (p == nullptr || g->urgent || g->pinned != nullptr || sched.migrate_on_wake) {
+  if (p == nullptr || g->parked_without_p || g->pinned != nullptr || sched.migrate_on_wake) {
     push_global(g);
     std_atomics::fence_seq_cst();
     wake_if_wanted();
@@ -114,8 +116,8 @@ void submit_new(G* g) noexcept {
 // nobody here.
 static void ready_batch(M* m, g_list batch) noexcept {
   P* p = m != nullptr ? m->p : nullptr;
-  g_list far;
-  bool near = false;
+  g_list to_global;
+  bool kept_local = false;
   while (G* g = batch.pop_front()) {
     if (g->kind == g_kind::thread) {
       wake_thread(g);
@@ -126,16 +128,16 @@ static void ready_batch(M* m, g_list batch) noexcept {
     wait_until_off_cpu(g);
     __builtin_prefetch(
         g->sp);  // in a batch there is time until it runs, and its stack is the page that is not in the TLB
-    if (p == nullptr || g->urgent || g->pinned != nullptr || sched.migrate_on_wake || far.head != nullptr ||
-        !p->queue.put(g))
-      far.push_back(g);
+    if (p == nullptr || g->parked_without_p || g->pinned != nullptr || sched.migrate_on_wake ||
+        to_global.head != nullptr || !p->queue.put(g))
+      to_global.push_back(g);
     else
-      near = true;
+      kept_local = true;
   }
-  const std::uint32_t many = far.size + (near ? p->queue.size() : 0);
-  if (far.head != nullptr) {
+  const std::uint32_t many = to_global.size + (kept_local ? p->queue.size() : 0);
+  if (to_global.head != nullptr) {
     detail::spin_guard guard(sched.lock);
-    while (G* g = far.pop_front()) sched.global.push(g);
+    while (G* g = to_global.pop_front()) sched.global.push(g);
   }
   if (many == 0) return;
   std_atomics::fence_seq_cst();

@@ -7,12 +7,14 @@
 // the shadow stacks of sanitizers stay balanced.
 #include "runtime/sched/run_fiber.hpp"
 
-#include "runtime/fiber/context.hpp"
+#include "runtime/base/fatal.hpp"
 #include "runtime/fiber/stack.hpp"
-#include "runtime/inspect/fatal.hpp"
+#include "runtime/sched/context.hpp"
+#include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/park.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/upcalls.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -44,7 +46,7 @@ static void pool_stack(void* arg) noexcept {
     order_arm_before_look();  // the count of the gone before the look; pairs with the fences in cancel_everybody
     if (sched.closing.load(std::memory_order_relaxed)) [[unlikely]]
       fiber_gone(m);
-    G* next = m->p != nullptr && m->locked == nullptr ? pick_local(m->p) : nullptr;
+    G* next = m->p != nullptr && m->pinned_g == nullptr ? pick_local(m->p) : nullptr;
     if (next != nullptr && next->stk == nullptr && next->stack_size == 0 && next->pinned == nullptr &&
         s->size == default_stack_size.load(std::memory_order_relaxed)) {
       forget_frames(s);

@@ -12,12 +12,18 @@
 #include <atomic>
 #include <cstdint>
 
-#include "runtime/sched/g.hpp"
+#include "runtime/sched/m.hpp"
 
 namespace weft::inline v0::rt {
 
 /// The calling thread's. Throws nothing; ends the process if there is no memory for 320 bytes.
 G* thread_g() noexcept;
+
+/// The calling fiber; on a plain thread its stand-in, which is made on first use and never freed.
+inline G* current_g() noexcept {
+  const M* m = current_m();
+  return m != nullptr && m->cur != nullptr && m->in_blocking == 0 ? m->cur : thread_g();
+}
 
 /// Calls f(G&) for every stand-in ever made.
 void for_each_thread_g(void (*f)(G&, void*), void* arg) noexcept;

@@ -31,7 +31,7 @@
 #include <cstdint>
 
 #include "runtime/base/atomics.hpp"
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/timer_heap.hpp"
 
 namespace weft::inline v0::rt {
 

@@ -4,7 +4,8 @@
 
 #include <weft/error.hpp>
 
-#include "runtime/inspect/fatal.hpp"
+#include "runtime/base/fatal.hpp"
+#include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/completion_access.hpp"

@@ -8,6 +8,8 @@
 
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/membarrier.hpp"
+#include "runtime/sched/ready.hpp"
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/nursery_access.hpp"
 
 namespace weft::inline v0::rt {

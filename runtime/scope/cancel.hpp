@@ -29,7 +29,7 @@
 #include <weft/detail/cancel_frame.hpp>
 
 #include "runtime/sched/scheduler.hpp"
-#include "runtime/scope/cancel_state.hpp"
+#include "runtime/wait/cancel_state.hpp"
 
 namespace weft::inline v0::rt {
 

@@ -10,10 +10,12 @@
 
 #include <utility>
 
-#include "runtime/inspect/fatal.hpp"
+#include "runtime/base/fatal.hpp"
+#include "runtime/sched/ready.hpp"
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/completion_access.hpp"
-#include "runtime/wait/outcome.hpp"
+#include "runtime/scope/outcome.hpp"
 
 namespace weft::inline v0::detail {
 

@@ -6,7 +6,7 @@
 
 #include "runtime/sched/g.hpp"
 #include "runtime/wait/env.hpp"
-#include "runtime/wait/select.hpp"
+#include "runtime/wait/select_core.hpp"
 
 namespace weft::inline v0::detail {
 

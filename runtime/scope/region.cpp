@@ -8,6 +8,10 @@
 #include <iterator>
 
 #include "runtime/sched/membarrier.hpp"
+#include "runtime/sched/poll.hpp"
+#include "runtime/sched/ready.hpp"
+#include "runtime/sched/timers.hpp"
+#include "runtime/sched/upcalls.hpp"
 #include "runtime/scope/cancel.hpp"
 
 namespace weft::inline v0 {

@@ -13,9 +13,11 @@
 #include <stdexcept>
 #include <string>
 
+#include "runtime/sched/ready.hpp"
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
+#include "runtime/scope/outcome.hpp"
 #include "runtime/sync/refuse.hpp"
-#include "runtime/wait/outcome.hpp"
 
 namespace weft::inline v0::detail {
 

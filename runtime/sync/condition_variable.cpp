@@ -4,9 +4,10 @@
 
 #include <system_error>
 
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
+#include "runtime/scope/outcome.hpp"
 #include "runtime/sync/condition_core.hpp"
-#include "runtime/wait/outcome.hpp"
 
 namespace weft::inline v0 {
 

@@ -8,9 +8,11 @@
 // Locked instructions: each call 1; `set` 2 more for each that it wakes.
 #include <weft/event.hpp>
 
+#include "runtime/sched/ready.hpp"
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
-#include "runtime/wait/outcome.hpp"
-#include "runtime/wait/select.hpp"
+#include "runtime/scope/outcome.hpp"
+#include "runtime/wait/select_core.hpp"
 
 namespace weft::inline v0 {
 

@@ -2,7 +2,7 @@
 // mutex: basic_mutex in the scheduler's world.
 #include <weft/mutex.hpp>
 
-#include "runtime/inspect/fatal.hpp"
+#include "runtime/base/fatal.hpp"
 #include "runtime/sync/mutex_core.hpp"
 #include "runtime/wait/env.hpp"
 

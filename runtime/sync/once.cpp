@@ -10,6 +10,7 @@
 // Locked instructions: none once it is done.
 #include <weft/once.hpp>
 
+#include "runtime/sched/ready.hpp"
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 

@@ -2,10 +2,11 @@
 // The select of the library: basic_select in the scheduler's world, with its outcomes as exceptions.
 #include <weft/detail/select_run.hpp>
 
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
+#include "runtime/scope/outcome.hpp"
 #include "runtime/wait/env.hpp"
-#include "runtime/wait/outcome.hpp"
-#include "runtime/wait/select.hpp"
+#include "runtime/wait/select_core.hpp"
 
 namespace weft::inline v0::detail {
 

@@ -5,10 +5,11 @@
 #include <stdexcept>
 #include <string>
 
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
+#include "runtime/scope/outcome.hpp"
 #include "runtime/sync/refuse.hpp"
 #include "runtime/sync/semaphore_core.hpp"
-#include "runtime/wait/outcome.hpp"
 
 namespace weft::inline v0 {
 

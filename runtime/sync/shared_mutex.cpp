@@ -2,7 +2,7 @@
 // shared_mutex: basic_shared_mutex in the scheduler's world.
 #include <weft/shared_mutex.hpp>
 
-#include "runtime/inspect/fatal.hpp"
+#include "runtime/base/fatal.hpp"
 #include "runtime/sync/shared_mutex_core.hpp"
 #include "runtime/wait/env.hpp"
 

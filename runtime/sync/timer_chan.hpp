@@ -25,7 +25,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/timer_heap.hpp"
 #include "runtime/wait/waiter.hpp"
 
 namespace weft::inline v0::rt {

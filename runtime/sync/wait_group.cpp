@@ -16,9 +16,11 @@
 #include <stdexcept>
 #include <string>
 
+#include "runtime/sched/ready.hpp"
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
+#include "runtime/scope/outcome.hpp"
 #include "runtime/sync/word_lock.hpp"
-#include "runtime/wait/outcome.hpp"
 
 namespace weft::inline v0 {
 

@@ -10,10 +10,15 @@
 #include "runtime/base/atomics.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/membarrier.hpp"
+#include "runtime/sched/park.hpp"
+#include "runtime/sched/poll.hpp"
 #include "runtime/sched/random.hpp"
+#include "runtime/sched/ready.hpp"
 #include "runtime/sched/scheduler.hpp"
-#include "runtime/scope/cancel_state.hpp"
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/thread_g.hpp"
+#include "runtime/sched/timer_heap.hpp"
+#include "runtime/sched/timers.hpp"
+#include "runtime/wait/cancel_state.hpp"
 #include "runtime/wait/waiter.hpp"
 
 namespace weft::inline v0::rt {

@@ -25,8 +25,8 @@
 #include <type_traits>
 
 #include "runtime/sched/g.hpp"
-#include "runtime/wait/reason.hpp"
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/reason.hpp"
+#include "runtime/sched/timer_heap.hpp"
 #include "runtime/wait/waiter.hpp"
 
 namespace weft::inline v0::rt {

@@ -24,7 +24,7 @@
 
 #include <weft/detail/wait_list.hpp>
 
-#include "runtime/wait/wait_word.hpp"
+#include "runtime/sched/wait_word.hpp"
 
 namespace weft::inline v0::rt {
 

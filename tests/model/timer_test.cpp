@@ -24,7 +24,7 @@ inline void move_stamp(void* to, void* from) noexcept {
 inline void no_end(void*) noexcept {}
 inline constexpr weft::detail::element_ops stamp_ops{sizeof(stamp), alignof(stamp), move_stamp, no_end};
 
-// A timer and its heap, with the locking of runtime/wait/timer.cpp.
+// A timer and its heap, with the locking of runtime/sched/timer_heap.cpp.
 template <class Env>
 struct alarm {
   bool start(std::uint64_t setting, rt::nanoseconds_t, rt::nanoseconds_t period) {

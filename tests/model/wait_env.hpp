@@ -177,7 +177,7 @@ struct env {
     wake_all(woken);
   }
 
-  // --- timers, with the locking of runtime/wait/timer.cpp and a heap of one place for each
+  // --- timers, with the locking of runtime/sched/timer_heap.cpp and a heap of one place for each
   // -----------------------------
 
   class deadline_timer {
@@ -317,7 +317,7 @@ struct env {
       mine().loop = back.fctx;
     }
 
-    // On an M: runs the fiber until it parks or ends; then `arrive` of runtime/fiber/context.hpp.
+    // On an M: runs the fiber until it parks or ends; then `arrive` of runtime/sched/context.hpp.
     void resume(fiber& f) {
       mc::check(!f.on_stack, "a fiber runs on one stack at a time, which was saved");
       f.on_stack = true;

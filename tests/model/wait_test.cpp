@@ -416,7 +416,7 @@ struct claimed_in_two_steps : mc::faithful {
   static constexpr bool compare_exchange_is_atomic = false;
 };
 
-// Of the model's timer, which does as runtime/wait/timer.cpp: the last touch of the timer, and the look of its owner.
+// Of the model's timer, which does as runtime/sched/timer_heap.cpp: the last touch of the timer, and the look of its owner.
 struct timer_let_go_relaxed : mc::faithful {
   template <class T>
   static constexpr order store(order o) {

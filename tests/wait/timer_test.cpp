@@ -3,7 +3,7 @@
 // The heap of timers by itself, with times that the test makes up: against a sequential reference, and the rules that
 // its callers lean on.
 
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/timer_heap.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weft/runtime.hpp>
 
+#include "runtime/sched/g_pool.hpp"
+#include "runtime/sched/park.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 
 namespace weft::inline v0 {

@@ -5,8 +5,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "runtime/run/fork.hpp"
-#include "runtime/run/gate.hpp"
+#include "runtime/sched/fork.hpp"
+#include "runtime/sched/gate.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0::rt {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runtime/run/fork.hpp"
+#include "runtime/sched/fork.hpp"
 
 #include <pthread.h>
 
-#include "runtime/run/gate.hpp"
+#include "runtime/sched/gate.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/thread_g.hpp"
 
 namespace weft::inline v0::rt {
 

@@ -23,8 +23,11 @@
 #include <weft/detail/spawn.hpp>
 #include <weft/detail/spin_lock.hpp>
 
-#include "runtime/run/admission.hpp"
-#include "runtime/wait/timer.hpp"
+#include "runtime/sched/admission.hpp"
+#include "runtime/sched/g_pool.hpp"
+#include "runtime/sched/poll.hpp"
+#include "runtime/sched/timer_heap.hpp"
+#include "runtime/sched/timers.hpp"
 
 namespace weft::inline v0::detail {
 

@@ -5,11 +5,27 @@
 // Nothing is unwound and no handler of atexit runs: others may be in the middle of anything. What the program has put
 // into stdout's buffer is written if nobody holds that stream. The first thread to get here speaks, others wait for the
 // end that it brings.
+//
+// Every floor may call this, so what it prints from higher floors comes through `fatal_report`. Before the first run(),
+// when there is no fiber to show, the sentence stands alone.
 #pragma once
 
+#include <cstdio>
 #include <exception>
+#include <string>
 
 namespace weft::inline v0::rt {
+
+/// What a report shows of the runtime; called on the thread that ends the process, whatever it holds.
+struct fatal_report {
+  void (*dump_everything)(std::FILE* out) noexcept;
+  void (*dump_caller)(std::FILE* out) noexcept;
+  std::string (*describe_caller)();              ///< throws std::bad_alloc
+  std::string (*demangle)(const char* mangled);  ///< throws std::bad_alloc
+  bool (*caller_is_cancelled)() noexcept;
+};
+/// Set by inspect at the begin of each run(), to one that lives forever.
+void set_fatal_report(const fatal_report& report) noexcept;
 
 /// "fatal: " sentence, and the dump of all fibers. Any thread, whatever it holds.
 [[noreturn]] void fatal(const char* sentence) noexcept;

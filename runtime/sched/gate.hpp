@@ -34,6 +34,7 @@ class gate {
   std::atomic<std::uint32_t> word_{closed};
 };
 
-extern gate start_gate;
+/// Of starting fibers and timers; open while a runtime runs.
+inline constinit gate start_gate;
 
 }  // namespace weft::inline v0::rt

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runtime/wait/outcome.hpp"
+#include "runtime/scope/outcome.hpp"
 
 #include "runtime/scope/cancel.hpp"
 

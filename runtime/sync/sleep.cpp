@@ -2,8 +2,9 @@
 // Sleeping: a wait that only its timer and a cancellation can end.
 #include <weft/time.hpp>
 
+#include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
-#include "runtime/wait/outcome.hpp"
+#include "runtime/scope/outcome.hpp"
 
 namespace weft::inline v0 {
 

@@ -13,7 +13,10 @@
 #include <stdexcept>
 #include <string>
 
-#include "runtime/run/admission.hpp"
+#include "runtime/sched/admission.hpp"
+#include "runtime/sched/poll.hpp"
+#include "runtime/sched/ready.hpp"
+#include "runtime/sched/timers.hpp"
 #include "runtime/sync/channel.hpp"
 
 namespace weft::inline v0::detail {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which sentence, from what the C++ runtime still knows of the exception; the stack, or all of them; the end.
-#include "runtime/inspect/fatal.hpp"
+#include "runtime/base/fatal.hpp"
 
 #include <cxxabi.h>
 #include <unistd.h>
@@ -13,15 +13,34 @@
 
 #include <weft/error.hpp>
 
-#include "runtime/inspect/dump.hpp"
-#include "runtime/inspect/symbols.hpp"
-#include "runtime/sched/scheduler.hpp"
-
 namespace weft::inline v0::rt {
 
 namespace {
 
 constinit std::atomic<pid_t> speaker{0};  // relaxed: it only says who came first
+
+// Release and acquire: the report is constant, but what it refers to is set up with it.
+constinit std::atomic<const fatal_report*> report{nullptr};
+const fatal_report* current_report() noexcept { return report.load(std::memory_order_acquire); }
+
+void dump_caller() noexcept {
+  if (const fatal_report* const r = current_report()) r->dump_caller(stderr);
+}
+
+std::string describe_caller() {
+  const fatal_report* const r = current_report();
+  return r != nullptr ? r->describe_caller() : "a plain thread";
+}
+
+std::string demangle(const char* mangled) {
+  const fatal_report* const r = current_report();
+  return r != nullptr ? r->demangle(mangled) : mangled;
+}
+
+bool caller_is_cancelled() noexcept {
+  const fatal_report* const r = current_report();
+  return r != nullptr && r->caller_is_cancelled();
+}
 
 // Who comes second, from another thread, does not return; who comes again, from within the report, ends the process at
 // once.
@@ -65,10 +84,12 @@ void say(const std::string& sentence) noexcept { std::fprintf(stderr, "fatal: %s
 
 }  // namespace
 
+void set_fatal_report(const fatal_report& r) noexcept { report.store(&r, std::memory_order_release); }
+
 void fatal(const char* sentence) noexcept {
   become_speaker();
   std::fprintf(stderr, "fatal: %s\n\n", sentence);
-  dump_everything(stderr);
+  if (const fatal_report* const r = current_report()) r->dump_everything(stderr);
   end_process();
 }
 
@@ -79,7 +100,7 @@ void fatal_uncaught(const std::exception_ptr& error, const char* whose) noexcept
   } catch (const std::bad_alloc&) {
     std::fputs("fatal: uncaught exception, and no memory to say more\n", stderr);
   }
-  dump_caller(stderr);
+  dump_caller();
   end_process();
 }
 
@@ -91,9 +112,7 @@ void fatal_terminate() noexcept {
     // A noexcept function with clean-ups of its own calls terminate before the exception counts as caught, and its type
     // cannot be had.
     const bool in_flight = error == nullptr && std::uncaught_exceptions() > 0;
-    const G* const self = current_fiber();
-    if (error != nullptr ? is_cancelled(error)
-                         : in_flight && self != nullptr && self->cancel.load(std::memory_order_relaxed) != 0)
+    if (error != nullptr ? is_cancelled(error) : in_flight && caller_is_cancelled())
       say("weft::cancelled left a noexcept function (a destructor that waits?): wrap it in weft::shield");
     else if (in_flight)
       say("an exception left a noexcept function in " + who);
@@ -104,7 +123,7 @@ void fatal_terminate() noexcept {
   } catch (const std::bad_alloc&) {
     std::fputs("fatal: std::terminate was called, and there is no memory to say more\n", stderr);
   }
-  dump_caller(stderr);
+  dump_caller();
   end_process();
 }
 

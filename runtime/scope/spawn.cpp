@@ -10,29 +10,22 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <new>
 #include <stdexcept>
 #include <string>
 
 #include "runtime/config/options.hpp"
-#include "runtime/run/fork.hpp"
-#include "runtime/run/gate.hpp"
+#include "runtime/sched/fork.hpp"
+#include "runtime/sched/g_pool.hpp"
+#include "runtime/sched/gate.hpp"
 #include "runtime/sched/membarrier.hpp"
+#include "runtime/sched/ready.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/scope/completion_access.hpp"
 
 namespace weft::inline v0 {
 
 namespace rt {
-
-constinit gate start_gate;
-
-void copy_name(G* g, std::string_view name) noexcept {
-  const std::size_t n = std::min(name.size(), G::name_size - 1);
-  std::memcpy(g->name, name.data(), n);
-  g->name[n] = '\0';
-}
 
 static void* room_for(G* g, std::size_t size, std::size_t alignment) {
   if (size <= G::inline_closure_size && alignment <= 64) return g->inline_closure;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the switch needs to know before the first one: which sanitizers listen, and where a thread's own stack lies.
-#include "runtime/fiber/context.hpp"
+#include "runtime/sched/context.hpp"
 
 #include <pthread.h>
 

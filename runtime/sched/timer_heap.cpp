@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The near heap and the wheel behind runtime/wait/timer.hpp.
-#include "runtime/wait/timer.hpp"
+// The near heap and the wheel behind runtime/sched/timer_heap.hpp.
+#include "runtime/sched/timer_heap.hpp"
 
 #include <time.h>
 

@@ -10,11 +10,14 @@
 //     run() waits for that, as between the two it may still run a scope's error handler.
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <cstring>
 #include <new>
 #include <system_error>
 
 #include "runtime/fiber/stack.hpp"
 #include "runtime/sched/all_g.hpp"
+#include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0::rt {
@@ -105,7 +108,7 @@ static G* take_g(P* p) {
     sched.foreign_started.fetch_add(1, std::memory_order_relaxed);
   }
   g->link = nullptr;
-  g->urgent = false;
+  g->parked_without_p = false;
   g->cause = wait_cause::woken;
   g->cancel.store(0, std::memory_order_relaxed);
   g->base_cancelled.store(false, std::memory_order_relaxed);
@@ -133,6 +136,12 @@ G* allocate_g_in_loop() {
   // Who readies a batch waits until its fibers are off their stacks, and one that has ended on this G never said so.
   g->on_cpu.store(false, std::memory_order_relaxed);
   return g;
+}
+
+void copy_name(G* g, std::string_view name) noexcept {
+  const std::size_t n = std::min(name.size(), G::name_size - 1);
+  std::memcpy(g->name, name.data(), n);
+  g->name[n] = '\0';
 }
 
 void free_g(M* m, G* g) noexcept {

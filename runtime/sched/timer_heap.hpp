@@ -169,10 +169,6 @@ class alignas(64) timer_heap {
   timer* far_[levels][slots] WEFT_GUARDED_BY(lock_){};
 };
 
-/// What is left to do for `expired` once the heap's lock is free: wakes the cancelled fibers. Defined with cancellation
-/// itself, on a higher floor (runtime/scope/cancel.cpp).
-void finish_expired(fired_timers& fired) noexcept;
-
 nanoseconds_t steady_now() noexcept;
 
 /// `from + d`, or `never` where that does not fit.

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/sched/idle_p.hpp"
+
+#include <utility>
+
+#include "runtime/sched/futex.hpp"
+#include "runtime/sched/hand_off.hpp"
+#include "runtime/sched/monitor.hpp"
+
+namespace weft::inline v0::rt {
+
+void own(M* m, P* p) noexcept {
+  m->p = p;
+  p->m.store(m, std::memory_order_release);  // release: thieves and the monitor look into the M
+}
+
+void note_busy() noexcept {
+  std_atomics::
+      fence_seq_cst();  // pairs with the fence in monitor::sleep_deeply: it sees the P taken, or we see it asleep
+  if (sched.monitor_sleeps.load(std::memory_order_relaxed) == 0) return;
+  sched.coarse_now.store(steady_now(),
+                         std::memory_order_relaxed);  // it stood still meanwhile, and whoever parks next notes it
+  wake_monitor();
+}
+
+P* take_idle_p() noexcept WEFT_REQUIRES(sched.lock) {
+  P* p = sched.idle_ps;
+  if (p == nullptr) return nullptr;
+  sched.idle_ps = p->idle_link;
+  p->idle_link = nullptr;
+  sched.idle.take_p();
+  return p;
+}
+
+void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
+  p->m.store(nullptr, std::memory_order_relaxed);
+  if (p->number >=
+      sched.procs.load(std::memory_order_relaxed)) {  // retired by set_maxprocs: whoever held it was the last
+    if (p->in_service) sched.in_service.fetch_sub(1, std::memory_order_relaxed);
+    p->in_service = false;
+    if (searching) sched.idle.wake_failed();
+    return;
+  }
+  if (!p->in_service) sched.in_service.fetch_add(1, std::memory_order_relaxed);
+  p->in_service = true;
+  p->idle_link = sched.idle_ps;
+  sched.idle_ps = p;
+  sched.idle.give_up_p(searching);
+}
+
+void surrender(P* p) noexcept {
+  p->m.store(nullptr, std::memory_order_relaxed);
+  detail::spin_guard guard(sched.lock);
+  p->idle_link = sched.surrendered_ps;
+  sched.surrendered_ps = p;
+  sched.some_are_surrendered.store(true, std::memory_order_relaxed);
+}
+
+P* take_surrendered_p() noexcept WEFT_REQUIRES(sched.lock) {
+  P* p = sched.surrendered_ps;
+  if (p == nullptr) return nullptr;
+  sched.surrendered_ps = std::exchange(p->idle_link, nullptr);
+  sched.some_are_surrendered.store(sched.surrendered_ps != nullptr, std::memory_order_relaxed);
+  return p;
+}
+
+void take_any_p(M* m) noexcept {
+  {
+    detail::spin_guard guard(sched.lock);
+    P* p = take_surrendered_p();
+    if (p == nullptr) p = take_idle_p();
+    if (p != nullptr) own(m, p);
+  }
+  if (m->p != nullptr) note_busy();
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who holds a P: taking one, giving it up, and the Ps that nobody holds.
+//
+// Invariant: a P changes hands only under the scheduler's lock (the lists here, `next_p`, `due_p`) or, from a silent M, by
+// the monitor under that M's `retake_lock` (retake.hpp).
+#pragma once
+
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+/// Notes who holds `p`; it came to the caller under a lock.
+void own(M* m, P* p) noexcept;
+/// Called after `own`, with no lock held: wakes the monitor if it sleeps.
+void note_busy() noexcept;
+
+/// Returns an idle P, or nullptr.
+P* take_idle_p() noexcept WEFT_REQUIRES(sched.lock);
+/// Puts `p` on the idle list, or retires it if it lies beyond the width. `searching`: the caller's count as a searcher
+/// ends with it.
+void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock);
+
+/// Leaves `p` to the monitor, or to the next M that looks for a P: for an entry that may hold a lock (`at_entry`). No
+/// scheduler lock held.
+void surrender(P* p) noexcept;
+/// Returns a P that was surrendered at an entry, or nullptr.
+P* take_surrendered_p() noexcept WEFT_REQUIRES(sched.lock);
+
+/// Gives `m` a surrendered or an idle P, if there is one. No lock held.
+void take_any_p(M* m) noexcept;
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The calling thread's M, the slow entry to the runtime section, and the scheduler's state itself.
+#include "runtime/sched/hand_off.hpp"
+#include "runtime/sched/idle_p.hpp"
+#include "runtime/sched/pending_work.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+constinit scheduler sched;
+
+// Under this name `current_m` finds it; `used`, since a link-time optimiser does not see that.
+[[gnu::used, gnu::visibility("hidden"),
+  gnu::tls_model("initial-exec")]] thread_local constinit M* this_m asm("weft_v0_this_m") = nullptr;
+
+#if !defined(__x86_64__)
+[[gnu::noinline]] M* current_m() noexcept {
+  M* m = this_m;
+  asm volatile(""
+               : "+r"(m)::"memory");  // keeps the compiler from finding this pure, and from caching it across a switch
+  return m;
+}
+#endif
+
+[[gnu::noinline]] void set_current_m(M* m) noexcept {
+  this_m = m;
+  asm volatile("" ::: "memory");
+}
+
+// A request stands: the monitor has taken the P, is about to, or wants it given to somebody else.
+[[gnu::noinline]] void enter_slow(M* m, at_entry how) noexcept {
+  {
+    detail::spin_guard guard(m->retake_lock);
+    m->section.accept();
+  }
+  const bool slice_is_over = m->slice_over.load(std::memory_order_relaxed);
+  m->slice_over.store(false, std::memory_order_relaxed);
+  if (m->p != nullptr) {
+    if (!slice_is_over) return;
+    if (how == at_entry::keep_p || !work_waits_for(m->p)) return;
+    P* p = m->p;
+    p->handoffs.add();
+    m->p = nullptr;
+    if (how == at_entry::surrender_p)
+      surrender(p);
+    else if (!hand_off(p))
+      own(m, p);
+    return;
+  }
+  // Gone. Any idle P will do; without one this fiber goes on as a plain thread would, as it does inside blocking(f).
+  if (m->in_blocking != 0) return;
+  {
+    detail::spin_guard guard(sched.lock);
+    if (P* p = take_idle_p()) own(m, p);
+  }
+  if (m->p != nullptr) note_busy();
+}
+
+}  // namespace weft::inline v0::rt

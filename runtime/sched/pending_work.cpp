@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/sched/pending_work.hpp"
+
+#include "runtime/sched/timers.hpp"
+
+namespace weft::inline v0::rt {
+
+// What is overdue while a fiber waits for its turn in a queue that this M cannot take from counts only `with_runnext`.
+bool anything_to_do(bool with_runnext) noexcept {
+  if (sched.global_size() != 0) return true;
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  pending_timers timers;
+  for (int i = 0; i < known; ++i) {
+    P* p = sched.all_ps[i].load(std::memory_order_acquire);
+    if (with_runnext ? !p->queue.empty() : p->queue.size() > (p->queue.peek_next() != nullptr ? 1u : 0u)) return true;
+    add(timers, p->timers);
+  }
+  return timers.earliest != never && sched.timers.get_up_for(timers) <= steady_now();
+}
+
+bool work_waits_for(const P* p) noexcept {
+  if (!p->queue.empty() || sched.global_size() != 0) return true;
+  if (sched.idle.idle_ps() != 0) return false;
+  const poller* net = sched.net.load(std::memory_order_acquire);
+  if (net != nullptr && net->has_waiters()) return true;
+  return look_at_timers().earliest != never;
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looks at everything that an M could find: before it sleeps, and for whoever decides whether another is wanted. Hints
+// unless the caller has passed the fence of idle.hpp.
+#pragma once
+
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::inline v0::rt {
+
+/// Returns true if there is a fiber in a queue or a timer that is overdue. What is in a `runnext` counts only `with_runnext`:
+/// this M may not be able to take it.
+bool anything_to_do(bool with_runnext) noexcept;
+inline bool work_anywhere() noexcept { return anything_to_do(true); }
+
+/// Returns true if somebody would run if the M that holds `p` gave it away. Sockets and timers count if nobody else would
+/// see them: no P is idle.
+bool work_waits_for(const P* p) noexcept;
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/sched/pinned.hpp"
+
+#include <utility>
+
+#include "runtime/sched/find_work.hpp"
+#include "runtime/sched/futex.hpp"
+#include "runtime/sched/hand_off.hpp"
+#include "runtime/sched/idle_p.hpp"
+#include "runtime/sched/park.hpp"
+#include "runtime/sched/pending_work.hpp"
+#include "runtime/sched/poll.hpp"
+#include "runtime/sched/ready.hpp"
+#include "runtime/sched/stop_m.hpp"
+#include "runtime/sched/timers.hpp"
+
+namespace weft::inline v0::rt {
+
+bool sleep_until_pinned_is_due(M* m) noexcept {
+  {
+    detail::spin_guard guard(sched.lock);
+    if (sched.ended.load(std::memory_order_relaxed)) return false;
+    if (m->due.load(std::memory_order_relaxed) != nullptr) return true;
+    m->next_p = nullptr;
+    m->wake_word.store(0, std::memory_order_relaxed);
+    m->idle_link = sched.pinned_ms;
+    sched.pinned_ms = m;
+  }
+  while (m->wake_word.load(std::memory_order_acquire) == 0) futex_wait(m->wake_word, 0);  // pairs with get_up
+  if (m->next_p == nullptr) return true;
+  own(m, m->next_p);
+  m->next_p = nullptr;
+  note_busy();
+  return true;
+}
+
+void help_out(M* m, bool begins) noexcept {
+  if (m->helps_out == begins) return;  // written by this thread alone
+  detail::spin_guard guard(sched.lock);
+  m->helps_out = begins;
+}
+
+G* take_due(M* m) noexcept {
+  help_out(m, false);
+  if (m->due.load(std::memory_order_relaxed) == nullptr) return nullptr;  // a hint: the M looks again before it sleeps
+  P* const helped_with = m->p;
+  G* g = nullptr;
+  {
+    detail::spin_guard guard(sched.lock);
+    g = m->due.exchange(nullptr, std::memory_order_relaxed);
+    if (P* p = std::exchange(m->due_p, nullptr)) own(m, p);
+  }
+  if (m->p == nullptr) {  // it came without one, and the M has lost its own: whoever picks it again brings one
+    push_global(g);
+    std_atomics::fence_seq_cst();
+    wake_if_wanted();
+    return nullptr;
+  }
+  if (m->p == helped_with) return g;
+  note_busy();
+  if (helped_with != nullptr) pass_on(helped_with);
+  return g;
+}
+
+void give_to_pinned(M* m, G* g) noexcept {
+  M* target = g->pinned;
+  sleeper found{target, false};
+  {
+    detail::spin_guard guard(sched.lock);
+    target->due.store(g, std::memory_order_relaxed);
+    if (target->helps_out) return;  // for as long as that fiber runs: the P is not to wait there
+    m->p->m.store(nullptr, std::memory_order_relaxed);
+    target->due_p = std::exchange(m->p, nullptr);
+    found.polls = sched.polling_m == target;
+    if (found.polls)
+      sched.polling_m = nullptr;
+    else if (!take_off(sched.pinned_ms, target))
+      return;  // it is up, in its loop, and looks before it sleeps
+  }
+  get_up(found);
+}
+
+// An M with a pinned fiber runs nothing else, unless not one other thread can be had: while the fiber waits, its P is
+// somebody else's. False: there is nobody to take it, and this M has it still.
+bool lend_p(M* m) noexcept {
+  stop_search(m);
+  P* p = m->p;
+  m->p = nullptr;
+  bool wanted = anything_to_do(true);
+  if (!wanted) {
+    detail::spin_guard guard(sched.lock);
+    wanted = !sched.poller_taken;  // by whoever is to sleep there
+    if (!wanted) put_idle_p(p, false);
+  }
+  if (wanted) {
+    if (hand_off_to_unpinned(p)) return true;
+    own(m, p);
+    return false;
+  }
+  nudge_sleeper();
+  if (work_anywhere()) wake_if_wanted();
+  return true;
+}
+
+// There is not one thread beside this one, and none has been to be had for a while: one that is refused for a moment is
+// no reason to let another fiber have this thread.
+bool is_alone() noexcept {
+  constexpr nanoseconds_t patience = 100'000'000;
+  const nanoseconds_t since = sched.refused_since.load(std::memory_order_relaxed);
+  if (since == 0 || steady_now() - since < patience) return false;
+  detail::spin_guard guard(sched.lock);
+  return sched.threads == 0;
+}
+
+// All other threads are held up, and no more are to be had now: what is ready for others goes to the global queue. If this M ran any of it, its pinned fiber would have to wait until that parks, which may be never.
+G* take_pinned(M* m) noexcept {
+  P* const p = m->p;
+  run_all_timers(m);
+  g_list rest;
+  if (poller* net = sched.net.load(std::memory_order_acquire)) {
+    g_list ready;
+    net->poll(0, ready);
+    ready_from_loop(m, ready);
+  }
+  G* own = nullptr;
+  while (G* g = pick_own(p)) {
+    if (g->pinned == m)
+      own = g;
+    else
+      rest.push_back(g);
+  }
+  detail::spin_guard guard(sched.lock);
+  sched.global.push(rest);
+  return own != nullptr ? own : sched.global.take_pinned_to(m);
+}
+
+// Its P is the monitor's to find an M for. It sleeps where it hears of timers and sockets, if nobody else does.
+bool sleep_beside_held_up_threads(M* m) noexcept {
+  shelve_p(std::exchange(m->p, nullptr), false);
+  bool poll = false;
+  {
+    detail::spin_guard guard(sched.lock);
+    if (m->due.load(std::memory_order_relaxed) != nullptr) return true;
+    poll = take_poller(m);
+  }
+  if (!poll) return sleep_until_pinned_is_due(m);
+  sleep_in_poller(m);
+  return true;
+}
+
+}  // namespace weft::inline v0::rt

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/sched/start_m.hpp"
+
+#include <cxxabi.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <new>
+#include <optional>
+#include <utility>
+
+#include "runtime/fiber/overflow.hpp"
+#include "runtime/sched/context.hpp"
+#include "runtime/sched/find_work.hpp"
+#include "runtime/sched/futex.hpp"
+#include "runtime/sched/idle_p.hpp"
+#include "runtime/sched/membarrier.hpp"
+#include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/signal_mask.hpp"
+
+namespace weft::inline v0::rt {
+
+namespace {
+
+constexpr nanoseconds_t ask_again_after = 1'000'000;  ///< for a thread that the system has refused
+
+// The address of libstdc++'s per-thread exception state, kept in the M: the function is declared const, so a compiler
+// may keep an old thread's answer across a switch.
+[[gnu::noinline]] eh_globals* thread_eh_globals() noexcept {
+  auto* state = reinterpret_cast<eh_globals*>(abi::__cxa_get_globals());
+  asm volatile("" : "+r"(state)::"memory");
+  return state;
+}
+
+// A thread ends, or did not come to be. The caller then wakes `threads_changed`.
+void count_out(M* m) noexcept WEFT_REQUIRES(sched.lock) {
+  if (m != nullptr) {
+    m->idle_link = sched.spare_ms;
+    sched.spare_ms = m;
+  }
+  --sched.threads;
+  sched.threads_changed.fetch_add(1, std::memory_order_release);  // pairs with the end of run(), which waits for zero
+}
+
+void* thread_main(void* arg) {
+  M* m = static_cast<M*>(arg);
+  pthread_setname_np(pthread_self(), "weft");  // it would inherit the name of whoever started it, such as the monitor's
+  attach_thread(m);
+  schedule_loop(m);
+  m->p = nullptr;
+  detach_thread(m);
+  std::optional<pthread_t> before;
+  {
+    detail::spin_guard guard(sched.lock);
+    before = std::exchange(sched.last_ended, pthread_self());
+    count_out(m);
+  }
+  futex_wake(sched.threads_changed);
+  if (before) pthread_join(*before, nullptr);
+  return nullptr;
+}
+
+int spawn_thread(M* m) noexcept { return pthread_create(&m->thread, nullptr, thread_main, m); }
+
+}  // namespace
+
+void attach_thread(M* m) noexcept {
+  take_machine_mask();
+  set_current_m(m);
+  m->eh = thread_eh_globals();
+  m->tid.store(static_cast<pid_t>(gettid()), std::memory_order_relaxed);
+  pthread_getcpuclockid(pthread_self(), &m->cpu_clock);
+  describe_thread_stack(m->loop_view);
+  give_thread_altstack();
+  prctl(PR_SET_TIMERSLACK, 1UL);                    // a sleep of microseconds would otherwise take 50 more
+  m->alive.store(true, std::memory_order_release);  // pairs with the monitor's acquire: the clock above is set
+}
+
+void detach_thread(M* m) noexcept {
+  m->alive.store(false, std::memory_order_release);
+  m->stacks.drain();
+  drop_thread_altstack();
+  set_current_m(nullptr);
+}
+
+M* make_m() noexcept {
+  {
+    detail::spin_guard guard(sched.lock);
+    if (M* m = sched.spare_ms) {
+      sched.spare_ms = m->idle_link;
+      m->section.reset(parkers_must_fence);  // it may stem from an earlier run(), with another answer
+      return m;
+    }
+  }
+  M* m = new (std::nothrow) M(parkers_must_fence);
+  if (m == nullptr) return nullptr;
+  static std::atomic<int> numbers{0};
+  m->number = numbers.fetch_add(1, std::memory_order_relaxed);
+  m->random = 0x9e3779b97f4a7c15u * static_cast<std::uint64_t>(m->number + 1);
+  M* head = sched.all_ms.load(std::memory_order_relaxed);
+  do {
+    m->all_link = head;
+  } while (!sched.all_ms.compare_exchange_weak(head, m, std::memory_order_release, std::memory_order_relaxed));
+  return m;
+}
+
+// Into a buffer and out in one write: this may be a fiber's stack, and stdio would put another 8 KiB there.
+void say_threads_are_short(int running, int error) noexcept {
+  if (sched.shortage_was_said.exchange(true, std::memory_order_relaxed)) return;
+  char text[320];
+  char room[96];
+  const int size =
+      error == 0
+          ? std::snprintf(text, sizeof text,
+                          "weft: options::max_threads = %d is reached: fibers that are ready wait until one of these "
+                          "threads comes free; raise it, or let fewer fibers block their thread at a time\n",
+                          running)
+          : std::snprintf(text, sizeof text,
+                          "weft: cannot start a thread beside the %d there are (%s): fibers that are ready wait until "
+                          "one comes free; raise the limit on threads (ulimit -u, the cgroup's pids.max), or set "
+                          "options::max_threads\n",
+                          running + 1, strerror_r(error, room, sizeof room));  // with the caller's
+  if (size > 0 && write(STDERR_FILENO, text, std::min(static_cast<std::size_t>(size), sizeof text - 1)) < 0) return;
+}
+
+// The caller owns `p`, if there is one, and a searcher's count if `searching`.
+bool start_machine(P* p, bool searching) noexcept {
+  const nanoseconds_t not_before = sched.no_thread_before.load(std::memory_order_relaxed);
+  if (not_before != 0 && steady_now() < not_before) return false;
+  int running = 0;
+  bool allowed = false;
+  {
+    detail::spin_guard guard(sched.lock);
+    if (sched.ended.load(std::memory_order_relaxed)) return false;
+    running = sched.threads;
+    allowed = running < sched.max_threads;
+    if (allowed) ++sched.threads;
+  }
+  if (!allowed) {
+    say_threads_are_short(running, 0);
+    return false;
+  }
+  int error = ENOMEM;
+  M* m = make_m();
+  if (m != nullptr) {
+    m->p = p;
+    m->searching = searching;
+    m->next_p = nullptr;
+    m->wake_word.store(0, std::memory_order_relaxed);
+    if (p != nullptr) p->m.store(m, std::memory_order_release);
+    note_busy();
+    error = spawn_thread(m);
+    if (error == 0) {
+      if (not_before != 0) {
+        sched.no_thread_before.store(0, std::memory_order_relaxed);
+        sched.refused_since.store(0, std::memory_order_relaxed);
+      }
+      return true;
+    }
+    m->p = nullptr;
+    m->searching = false;
+  }
+  const nanoseconds_t now = steady_now();
+  sched.no_thread_before.store(now + ask_again_after, std::memory_order_relaxed);
+  if (sched.refused_since.load(std::memory_order_relaxed) == 0)
+    sched.refused_since.store(now, std::memory_order_relaxed);
+  say_threads_are_short(running, error);
+  {
+    detail::spin_guard guard(sched.lock);
+    count_out(m);
+  }
+  futex_wake(sched.threads_changed);
+  return false;
+}
+
+}  // namespace weft::inline v0::rt

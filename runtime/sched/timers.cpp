@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/sched/timers.hpp"
+
+#include <algorithm>
+
+#include "runtime/sched/ready.hpp"
+#include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/upcalls.hpp"
+
+namespace weft::inline v0::rt {
+
+namespace {
+
+nanoseconds_t read_clock(P* p) noexcept {
+  p->now = steady_now();
+  sched.coarse_now.store(p->now, std::memory_order_relaxed);
+  return p->now;
+}
+
+}  // namespace
+
+void add(pending_timers& all, const timer_heap& heap) noexcept {
+  all.earliest = std::min(all.earliest, heap.next_when());
+  all.count += heap.size();
+}
+void run_timers(M* m, timer_heap& heap) noexcept {
+  if (heap.next_when() == never) return;
+  const nanoseconds_t now = read_clock(m->p);
+  for (bool more = true; more;) {
+    fired_timers fired;
+    more = heap.run_due(now, fired);
+    finish_expired(fired);
+    fired.run_deferred();
+    ready_from_loop(m, {fired.ready_head, fired.ready_tail, fired.ready});
+  }
+}
+
+void run_all_timers(M* m) noexcept {
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  for (int i = 0; i < known; ++i) {
+    timer_heap& heap = sched.all_ps[i].load(std::memory_order_acquire)->timers;
+    if (heap.next_when() <= m->p->now || heap.next_when() <= read_clock(m->p)) run_timers(m, heap);
+  }
+}
+
+// Timers of Ps beyond the width have no holder who would look at them.
+void run_retired_timers(M* m) noexcept {
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  for (int i = sched.procs.load(std::memory_order_relaxed); i < known; ++i)
+    run_timers(m, sched.all_ps[i].load(std::memory_order_acquire)->timers);
+}
+
+pending_timers look_at_timers() noexcept {
+  pending_timers all;
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  for (int i = 0; i < known; ++i) add(all, sched.all_ps[i].load(std::memory_order_acquire)->timers);
+  return all;
+}
+
+bool start_timer(timer& t) noexcept {
+  inside_runtime here;
+  if (P* p = here.p()) {
+    p->timers.start(t);
+    return false;
+  }
+  // Spread over the heaps by the timer's address: any heap is looked at by everybody who idles or searches.
+  const auto procs = static_cast<std::size_t>(sched.procs.load(std::memory_order_relaxed));
+  const std::size_t at = procs != 0 ? (reinterpret_cast<std::uintptr_t>(&t) >> 6) % procs : 0;
+  sched.all_ps[at].load(std::memory_order_acquire)->timers.start(t);
+  return true;
+}
+
+void restart_timer_in_loop(timer& t) noexcept { current_m()->p->timers.start(t); }
+
+}  // namespace weft::inline v0::rt

@@ -22,6 +22,7 @@
 #include <weft/net.hpp>
 #include <weft/weft.hpp>
 
+#include "tests/support/blocking_pipe.hpp"
 #include "tests/support/captured_stderr.hpp"
 #include "tests/support/until_waiting.hpp"
 #include "tests/support/watchdog.hpp"
@@ -78,23 +79,7 @@ class shortage {
   void end() { none_to_be_had.store(false); }
 };
 
-class thread_shortage : public testing::Test {
- protected:
-  void SetUp() override { ASSERT_EQ(pipe2(pipe_, O_CLOEXEC), 0); }
-  void TearDown() override {
-    close(pipe_[0]);
-    close(pipe_[1]);
-  }
-  void block_in_read() const {
-    char byte;
-    EXPECT_EQ(read(pipe_[0], &byte, 1), 1);
-  }
-  void unblock() const { EXPECT_EQ(write(pipe_[1], "x", 1), 1); }
-
- private:
-  int pipe_[2];
-  weft_test::watchdog watchdog_{60s};
-};
+using thread_shortage = weft_test::blocking_pipe;
 
 struct shape {
   int processors;

@@ -21,32 +21,16 @@
 #include <weft/weft.hpp>
 
 #include "runtime/sched/scheduler.hpp"
+#include "tests/support/blocking_pipe.hpp"
 #include "tests/support/captured_stderr.hpp"
 #include "tests/support/until_waiting.hpp"
-#include "tests/support/watchdog.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
 using weft_test::until;
 
-class handoff : public testing::Test {
- protected:
-  void SetUp() override { ASSERT_EQ(pipe2(pipe_, O_CLOEXEC), 0); }
-  void TearDown() override {
-    close(pipe_[0]);
-    close(pipe_[1]);
-  }
-  void block_in_read() const {
-    char byte;
-    EXPECT_EQ(read(pipe_[0], &byte, 1), 1);
-  }
-  void unblock() const { EXPECT_EQ(write(pipe_[1], "x", 1), 1); }
-
- private:
-  int pipe_[2];
-  weft_test::watchdog watchdog_{60s};
-};
+using handoff = weft_test::blocking_pipe;
 
 void hundred_round_trips() {
   weft::chan<int> ping, pong;

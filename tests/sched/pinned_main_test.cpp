@@ -3,10 +3,8 @@
 // options::pin_main: the main fiber runs on the thread that called `run` and on no other, whatever it waits for, with a
 // P and without; and it is as little forgotten as any other fiber.
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -16,9 +14,9 @@
 #include <weft/net.hpp>
 #include <weft/weft.hpp>
 
+#include "tests/support/blocking_pipe.hpp"
 #include "tests/support/threads.hpp"
 #include "tests/support/until_waiting.hpp"
-#include "tests/support/watchdog.hpp"
 
 namespace {
 
@@ -26,23 +24,7 @@ using namespace std::chrono_literals;
 using weft_test::this_thread;
 using weft_test::until;
 
-class pinned_main : public testing::Test {
- protected:
-  void SetUp() override { ASSERT_EQ(pipe2(pipe_, O_CLOEXEC), 0); }
-  void TearDown() override {
-    close(pipe_[0]);
-    close(pipe_[1]);
-  }
-  void block_in_read() const {
-    char byte;
-    EXPECT_EQ(read(pipe_[0], &byte, 1), 1);
-  }
-  void unblock() const { EXPECT_EQ(write(pipe_[1], "x", 1), 1); }
-
- private:
-  int pipe_[2];
-  weft_test::watchdog watchdog_{60s};
-};
+using pinned_main = weft_test::blocking_pipe;
 
 // The P is with the child's thread, which goes idle at about the moment at which main joins the queue.
 TEST_F(pinned_main, that_yields_without_a_processor_is_not_forgotten) {

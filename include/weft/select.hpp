@@ -190,13 +190,23 @@ concept receivable = requires(const C& c) {
   c.recv();
 };
 template <class C>
-concept sendable = requires(const C& c) {
+concept sends_nothing = requires(const C& c) {
+  c.send();
+};
+template <class C>
+concept sends_values = requires(const C& c, typename C::value_type v) {
+  c.send(std::move(v));
+};
+template <class C>
+concept has_room = requires(const C& c) {
   typename C::value_type;
   chan_insight::core(c);
   c.capacity();
-}
-&&(
-    requires(const C& c) { c.send(); } || requires(const C& c, typename C::value_type v) { c.send(std::move(v)); });
+};
+template <class C>
+concept sends = sends_nothing<C> || sends_values<C>;
+template <class C>
+concept sendable = has_room<C> && sends<C>;
 
 template <class C>
 concept case_of_select = requires(C& c, select_plan& plan) {

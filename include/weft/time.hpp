@@ -58,9 +58,8 @@ class timer {
   /// Runs `f` in a fiber of its own, detached, once `d` has passed; its channel is nil. `f` is kept and called as an
   /// lvalue, since `reset` lets it run again: then two calls may overlap. What escapes it ends the process, as with
   /// `go`. What happened before the construction, or before the `reset`, happens before the call.
-  template <class F>
-  requires std::invocable < std::decay_t<F>
-  & > timer(detail::any_duration d, F&& f) : call_(detail::timed_call_of(d, std::forward<F>(f))) {}
+  template <detail::timed_function F>
+  timer(detail::any_duration d, F&& f) : call_(detail::timed_call_of(d, std::forward<F>(f))) {}
 
   timer(timer&& other) noexcept : chan_(std::move(other.chan_)), call_(std::exchange(other.call_, nullptr)) {}
   timer& operator=(timer&& other) noexcept {

@@ -49,7 +49,8 @@ void run_closure(void* room) {
     Closure* closure;
     ~destroyer() { std::destroy_at(closure); }
   } owner{static_cast<Closure*>(room)};
-  std::move (*owner.closure)();
+  auto& closure = *owner.closure;
+  std::move(closure)();
 }
 
 template <class Closure, class F>

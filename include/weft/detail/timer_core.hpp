@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #include <weft/detail/any_duration.hpp>
@@ -21,6 +22,12 @@ WEFT_EXPORT chan_core* ticker_chan_make(any_duration period);
 WEFT_EXPORT bool timer_chan_stop(chan_core* c) noexcept;
 WEFT_EXPORT bool timer_chan_reset(chan_core* c, any_duration d);
 WEFT_EXPORT void ticker_chan_reset(chan_core* c, any_duration period);
+
+/// What a timer can keep and call again and again.
+template <class F>
+concept timed_function = requires(std::decay_t<F>& f) {
+  std::invoke(f);
+};
 
 /// What the library needs to know of the function of a timer.
 struct timed_function_ops {

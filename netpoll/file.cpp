@@ -42,21 +42,21 @@ namespace rt {
 
 enum class file_way : std::uint8_t { at_once_first, here, engine };
 
-/// That the one who closes a file has left it: another who destroys it waits for that.
-class departure {
+/// Set by the thread that closes a file, as its last access to it. The thread that destroys the file waits for that.
+class close_event {
  public:
-  void tell() noexcept {
+  void set() noexcept {
     g_list woken;
     {
       detail::spin_guard guard(lock_);
-      left_ = true;
+      set_ = true;
       woken = wait_queue<env>(waiters_).pop_all(wait_result::ok);
     }
     wake_all(woken);
   }
   void wait() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     lock_.lock();
-    if (left_) {
+    if (set_) {
       lock_.unlock();
       return;
     }
@@ -65,8 +65,8 @@ class departure {
   }
 
  private:
-  detail::spin_lock lock_;  // its release is the last that `tell` does to the object
-  bool left_ WEFT_GUARDED_BY(lock_) = false;
+  detail::spin_lock lock_;  // its release is the last that `set` does to the object
+  bool set_ WEFT_GUARDED_BY(lock_) = false;
   detail::wait_list waiters_ WEFT_GUARDED_BY(lock_);
 };
 
@@ -76,7 +76,7 @@ struct open_file {
   bool direct = false;
   bool appends = false;
   basic_descriptor<net_env> gate;  ///< for its count of those inside, and its close; nobody waits for readiness
-  departure closer;
+  close_event close_finished;
   // Relaxed: what is found out twice is the same.
   std::atomic<file_way> reads{file_way::at_once_first};
   std::atomic<file_way> writes{file_way::at_once_first};
@@ -238,7 +238,7 @@ void close_file(open_file& f) noexcept {
     const blocking_section announced;
     close_file_now(f.fd);
   }
-  f.closer.tell();
+  f.close_finished.set();
 }
 
 [[noreturn]] [[gnu::cold]] void fail(const failure& why, const char* verb, std::string_view path) {
@@ -332,7 +332,7 @@ void file::close() noexcept {
 
 void file::release() noexcept {
   close_file(*f_);
-  f_->closer.wait();
+  f_->close_finished.wait();
   delete f_;
   f_ = nullptr;
 }

@@ -18,6 +18,8 @@
 
 #include <weft/runtime.hpp>
 
+#include "runtime/scope/cancel.hpp"
+
 namespace weft::inline v0 {
 
 namespace {

@@ -6,11 +6,10 @@
 
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include <weft/net/endpoint.hpp>
-
-#include "netpoll/failure.hpp"
 
 namespace weft::inline v0::rt {
 

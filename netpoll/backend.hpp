@@ -13,10 +13,11 @@
 #include <weft/debug.hpp>
 
 #include "netpoll/file_engine.hpp"
-#include "netpoll/reporter.hpp"
 #include "runtime/config/options.hpp"
 
 namespace weft::inline v0::rt {
+
+class readiness_reporter;
 
 /// For the run that begins. Throws std::system_error if io_uring was asked for and cannot be had.
 void begin_netpoll(const resolved_options& how);

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "netpoll/await.hpp"
 #include "netpoll/file_calls.hpp"
 #include "runtime/sched/blocking.hpp"
 

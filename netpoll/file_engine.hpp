@@ -23,8 +23,6 @@
 #include <cstdint>
 
 #include "netpoll/requests.hpp"
-#include "runtime/wait/env.hpp"
-#include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0::rt {
 

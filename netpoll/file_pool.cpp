@@ -5,7 +5,6 @@
 
 #include <new>
 
-#include "netpoll/await.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/signal_mask.hpp"

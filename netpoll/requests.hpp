@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be asked of the ring's thread.
+// Requests to another thread, the ring's or one of the file pool's, and how a fiber waits for the end of one.
+//
+// A request that a fiber waits for lies on the fiber's frame. It is handed over in the commit hook of the park, when the
+// fiber is off its stack, so the thread that completes it never waits for that. `submit` is called there: it neither
+// blocks nor allocates. Only `complete` ends the wait, which is neither cancellable nor timed, since the other thread
+// uses the frame until then.
 #pragma once
 
 #include <cstdint>
 
 #include <weft/detail/wait_list.hpp>
+
+#include "runtime/wait/env.hpp"
+#include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -44,11 +52,32 @@ class request_line {
   request* last_ = nullptr;
 };
 
-/// One that lies on the frame of a fiber which waits for its end.
+/// A request on the frame of a fiber that waits for its end.
 struct awaited_request : request {
   explicit awaited_request(request_kind what) noexcept : request{nullptr, what} {}
-  detail::wait_list waiters;  ///< the one who waits
+  detail::wait_list waiters;  ///< that fiber
 };
+
+/// The lock of a queue that only one fiber knows of. What its unlock releases is the request.
+template <class Submit>
+struct submission {
+  Submit submit;
+  void lock() noexcept {}
+  void unlock(int /*grown_by*/) noexcept { submit(); }
+};
+
+template <class Submit>
+void hand_over_and_wait(awaited_request& r, Submit submit) noexcept {
+  waiter<env> w;
+  wait_in_queue<env>(submission<Submit>{submit}, r.waiters, w, {wait_reason::io_wait, false, never});
+}
+
+/// The last access to the request. Appends the fiber that waited to `ready`; the caller wakes it.
+inline void complete(awaited_request& r, g_list& ready) noexcept {
+  waiter<env>* const w = wait_queue<env>(r.waiters).pop_claimed();  // sole: it always is
+  w->result = wait_result::ok;
+  ready.push_back(w->g);
+}
 
 struct descriptor;
 struct unwatch_request;

@@ -13,8 +13,6 @@
 #include <cstdio>
 #include <utility>
 
-#include "netpoll/await.hpp"
-#include "netpoll/table.hpp"
 #include "runtime/base/fatal.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/ready.hpp"

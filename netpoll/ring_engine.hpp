@@ -43,9 +43,9 @@
 
 #include "netpoll/file_engine.hpp"
 #include "netpoll/inbox.hpp"
-#include "netpoll/reporter.hpp"
 #include "netpoll/requests.hpp"
 #include "netpoll/ring.hpp"
+#include "netpoll/table.hpp"
 
 namespace weft::inline v0::rt {
 

@@ -11,7 +11,6 @@
 #include <weft/net/endpoint.hpp>
 
 #include "netpoll/descriptor.hpp"
-#include "netpoll/reporter.hpp"
 #include "netpoll/requests.hpp"
 #include "runtime/wait/env.hpp"
 
@@ -40,6 +39,25 @@ enum class file_kind : std::uint8_t {
   socket,  ///< of any other kind
   pipe,    ///< this and the next: read(2) and write(2)
   other,
+};
+
+/// What reports the readiness of descriptors: epoll, or the ring. Each edge is handed to `descriptor::event` with the
+/// generation that the descriptor had when it was added.
+class readiness_reporter {
+ public:
+  readiness_reporter(const readiness_reporter&) = delete;
+  readiness_reporter& operator=(const readiness_reporter&) = delete;
+
+  /// Reports the edges of `d.fd()` from here on, beginning with what is ready now. Returns 0, or the errno (EPERM: a
+  /// regular file is always ready).
+  virtual int add(descriptor& d) noexcept = 0;
+  /// Called before the file is closed, while no operation is inside the descriptor. What it reports after that finds
+  /// another generation, or there is none. May park, uncancellably.
+  virtual void remove(descriptor& d) noexcept = 0;
+
+ protected:
+  readiness_reporter() = default;
+  ~readiness_reporter() = default;
 };
 
 struct alignas(64) descriptor : basic_descriptor<net_env> {

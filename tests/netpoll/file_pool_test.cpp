@@ -16,7 +16,7 @@
 
 #include <weft/weft.hpp>
 
-#include "netpoll/await.hpp"
+#include "netpoll/requests.hpp"
 #include "tests/netpoll/engine_exercise.hpp"
 #include "tests/support/scratch_file.hpp"
 #include "tests/support/stress.hpp"

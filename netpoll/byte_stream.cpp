@@ -104,94 +104,61 @@ std::string name_of(const descriptor* d) {
   }
 }
 
-[[noreturn]] [[gnu::cold]] void fail(const failure& why, const char* verb, const descriptor* d) {
-  raise(why, std::string(verb) + ' ' + name_of(d));
-}
+/// Throws a failure, and says which stream it was.
+struct failed_to {
+  const char* verb;
+  const descriptor* d;
+  [[noreturn]] [[gnu::cold]] void operator()(const failure& why) const {
+    raise(why, std::string(verb) + ' ' + name_of(d));
+  }
+};
 
 }  // namespace
 
 namespace net {
 
 std::size_t byte_stream::read_some(std::span<std::byte> to) {
-  failure why;
-  const std::size_t n = receive(d_, to, false, why);
-  if (why) [[unlikely]]
-    fail(why, "read from", d_);
-  return n;
+  return or_throw(failed_to{"read from", d_}, [&](failure& why) { return receive(d_, to, false, why); });
 }
 
 std::size_t byte_stream::read_some(std::span<std::byte> to, std::error_code& error) {
-  failure why;
-  const std::size_t n = receive(d_, to, false, why);
-  error = to_code(why);
-  return n;
+  return or_code(error, [&](failure& why) { return receive(d_, to, false, why); });
 }
 
 std::size_t byte_stream::read_exactly(std::span<std::byte> to) {
-  failure why;
-  const std::size_t n = receive(d_, to, true, why);
-  if (why) [[unlikely]]
-    fail(why, "read from", d_);
-  return n;
+  return or_throw(failed_to{"read from", d_}, [&](failure& why) { return receive(d_, to, true, why); });
 }
 
 std::size_t byte_stream::read_exactly(std::span<std::byte> to, std::error_code& error) {
-  failure why;
-  const std::size_t n = receive(d_, to, true, why);
-  error = to_code(why);
-  return n;
+  return or_code(error, [&](failure& why) { return receive(d_, to, true, why); });
 }
 
 std::size_t byte_stream::write_some(std::span<const std::byte> from) {
-  failure why;
-  const std::size_t n = send(d_, from, false, why);
-  if (why) [[unlikely]]
-    fail(why, "write to", d_);
-  return n;
+  return or_throw(failed_to{"write to", d_}, [&](failure& why) { return send(d_, from, false, why); });
 }
 
 std::size_t byte_stream::write_some(std::span<const std::byte> from, std::error_code& error) {
-  failure why;
-  const std::size_t n = send(d_, from, false, why);
-  error = to_code(why);
-  return n;
+  return or_code(error, [&](failure& why) { return send(d_, from, false, why); });
 }
 
 std::size_t byte_stream::write_all(std::span<const std::byte> from) {
-  failure why;
-  const std::size_t n = send(d_, from, true, why);
-  if (why) [[unlikely]]
-    fail(why, "write to", d_);
-  return n;
+  return or_throw(failed_to{"write to", d_}, [&](failure& why) { return send(d_, from, true, why); });
 }
 
 std::size_t byte_stream::write_all(std::span<const std::byte> from, std::error_code& error) {
-  failure why;
-  const std::size_t n = send(d_, from, true, why);
-  error = to_code(why);
-  return n;
+  return or_code(error, [&](failure& why) { return send(d_, from, true, why); });
 }
 
 std::size_t byte_stream::writev(std::span<const std::span<const std::byte>> from) {
-  failure why;
-  const std::size_t n = send(d_, from, true, why);
-  if (why) [[unlikely]]
-    fail(why, "write to", d_);
-  return n;
+  return or_throw(failed_to{"write to", d_}, [&](failure& why) { return send(d_, from, true, why); });
 }
 
 std::size_t byte_stream::writev(std::span<const std::span<const std::byte>> from, std::error_code& error) {
-  failure why;
-  const std::size_t n = send(d_, from, true, why);
-  error = to_code(why);
-  return n;
+  return or_code(error, [&](failure& why) { return send(d_, from, true, why); });
 }
 
 std::size_t byte_stream::write_some_of(std::span<const std::span<const std::byte>> from, std::error_code& error) {
-  failure why;
-  const std::size_t n = send(d_, from, false, why);
-  error = to_code(why);
-  return n;
+  return or_code(error, [&](failure& why) { return send(d_, from, false, why); });
 }
 
 }  // namespace net

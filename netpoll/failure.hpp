@@ -48,4 +48,23 @@ inline std::error_code to_code(const failure& why) noexcept { return {why.error,
   throw std::system_error(to_code(why), "weft::net: " + what);
 }
 
+/// The throwing form of a call: returns what `act(why)` returns. If that has set `why`, `fail(why)` throws.
+template <class Fail, class Act>
+auto or_throw(const Fail& fail, Act act) {
+  failure why;
+  auto result = act(why);
+  if (why) [[unlikely]]
+    fail(why);
+  return result;
+}
+
+/// The other form: `error` says how it went.
+template <class Act>
+auto or_code(std::error_code& error, Act act) {
+  failure why;
+  auto result = act(why);
+  error = to_code(why);
+  return result;
+}
+
 }  // namespace weft::inline v0::rt

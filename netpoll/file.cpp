@@ -178,12 +178,13 @@ std::size_t write_to(open_file* f, std::uint64_t offset, std::span<const std::by
   return transfer(*f, op, f->writes, why);
 }
 
-void sync(open_file* f, failure& why) noexcept {
+failure sync(open_file* f) noexcept {
+  failure why;
   const inside_file inside(f, why);
-  if (why) return;
+  if (why) return why;
   file_op op(file_action::sync, f->fd, nullptr, 0, 0);
   perform(engine_for_files(), op);
-  why.error = op.error;
+  return {op.error};
 }
 
 std::uint64_t size_of(open_file* f, failure& why) noexcept {
@@ -246,84 +247,57 @@ void close_file(open_file& f) noexcept {
   throw std::system_error(to_code(why), std::string("weft::file: ") + verb + " \"" + std::string(path) + '"');
 }
 
-[[noreturn]] [[gnu::cold]] void fail(const failure& why, const char* verb, const open_file* f) {
-  fail(why, verb, f != nullptr ? std::string_view(f->path) : std::string_view("(no file)"));
-}
+/// Throws a failure, and says which file it was.
+struct failed_to {
+  const char* verb;
+  const open_file* f;
+  [[noreturn]] void operator()(const failure& why) const {
+    fail(why, verb, f != nullptr ? std::string_view(f->path) : std::string_view("(no file)"));
+  }
+};
 
 }  // namespace
 
 file file::open(std::string_view path, int flags, mode_t mode) {
   need_runtime("opening a file");
-  failure why;
-  open_file* const f = open_path(path, flags, mode, why);
-  if (why) fail(why, "open", path);
-  return file(f);
+  return file(or_throw([&](const failure& why) { fail(why, "open", path); },
+                       [&](failure& why) { return open_path(path, flags, mode, why); }));
 }
 
 file file::open(std::string_view path, int flags, mode_t mode, std::error_code& error) {
   need_runtime("opening a file");
-  failure why;
-  open_file* const f = open_path(path, flags, mode, why);
-  error = to_code(why);
-  return file(f);
+  return file(or_code(error, [&](failure& why) { return open_path(path, flags, mode, why); }));
 }
 
 std::size_t file::read_at(std::uint64_t offset, std::span<std::byte> to) {
-  failure why;
-  const std::size_t n = read_from(f_, offset, to, why);
-  if (why) [[unlikely]]
-    fail(why, "read from", f_);
-  return n;
+  return or_throw(failed_to{"read from", f_}, [&](failure& why) { return read_from(f_, offset, to, why); });
 }
 
 std::size_t file::read_at(std::uint64_t offset, std::span<std::byte> to, std::error_code& error) {
-  failure why;
-  const std::size_t n = read_from(f_, offset, to, why);
-  error = to_code(why);
-  return n;
+  return or_code(error, [&](failure& why) { return read_from(f_, offset, to, why); });
 }
 
 std::size_t file::write_at(std::uint64_t offset, std::span<const std::byte> from) {
-  failure why;
-  const std::size_t n = write_to(f_, offset, from, why);
-  if (why) [[unlikely]]
-    fail(why, "write to", f_);
-  return n;
+  return or_throw(failed_to{"write to", f_}, [&](failure& why) { return write_to(f_, offset, from, why); });
 }
 
 std::size_t file::write_at(std::uint64_t offset, std::span<const std::byte> from, std::error_code& error) {
-  failure why;
-  const std::size_t n = write_to(f_, offset, from, why);
-  error = to_code(why);
-  return n;
+  return or_code(error, [&](failure& why) { return write_to(f_, offset, from, why); });
 }
 
 void file::fsync() {
-  failure why;
-  sync(f_, why);
-  if (why) [[unlikely]]
-    fail(why, "fsync of", f_);
+  if (const failure why = sync(f_)) [[unlikely]]
+    failed_to{"fsync of", f_}(why);
 }
 
-void file::fsync(std::error_code& error) {
-  failure why;
-  sync(f_, why);
-  error = to_code(why);
-}
+void file::fsync(std::error_code& error) { error = to_code(sync(f_)); }
 
 std::uint64_t file::size() const {
-  failure why;
-  const std::uint64_t n = size_of(f_, why);
-  if (why) [[unlikely]]
-    fail(why, "size of", f_);
-  return n;
+  return or_throw(failed_to{"size of", f_}, [&](failure& why) { return size_of(f_, why); });
 }
 
 std::uint64_t file::size(std::error_code& error) const {
-  failure why;
-  const std::uint64_t n = size_of(f_, why);
-  error = to_code(why);
-  return n;
+  return or_code(error, [&](failure& why) { return size_of(f_, why); });
 }
 
 void file::close() noexcept {

@@ -112,33 +112,22 @@ udp_socket udp_socket::bind(std::string_view where) {
 }
 
 std::size_t udp_socket::send_to(std::span<const std::byte> from, const endpoint& to) {
-  failure why;
-  const std::size_t n = send_datagram(d_, v6_, from, to, why);
-  if (why) [[unlikely]]
-    raise(why, "send " + std::to_string(from.size()) + " bytes to " + to.to_string());
-  return n;
+  return or_throw(
+      [&](const failure& why) { raise(why, "send " + std::to_string(from.size()) + " bytes to " + to.to_string()); },
+      [&](failure& why) { return send_datagram(d_, v6_, from, to, why); });
 }
 
 std::size_t udp_socket::send_to(std::span<const std::byte> from, const endpoint& to, std::error_code& error) {
-  failure why;
-  const std::size_t n = send_datagram(d_, v6_, from, to, why);
-  error = to_code(why);
-  return n;
+  return or_code(error, [&](failure& why) { return send_datagram(d_, v6_, from, to, why); });
 }
 
 datagram udp_socket::recv_from(std::span<std::byte> to) {
-  failure why;
-  const datagram got = receive_datagram(d_, to, why);
-  if (why) [[unlikely]]
-    raise(why, "receive on " + local_.to_string());
-  return got;
+  return or_throw([&](const failure& why) { raise(why, "receive on " + local_.to_string()); },
+                  [&](failure& why) { return receive_datagram(d_, to, why); });
 }
 
 datagram udp_socket::recv_from(std::span<std::byte> to, std::error_code& error) {
-  failure why;
-  const datagram got = receive_datagram(d_, to, why);
-  error = to_code(why);
-  return got;
+  return or_code(error, [&](failure& why) { return receive_datagram(d_, to, why); });
 }
 
 }  // namespace net

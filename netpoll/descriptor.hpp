@@ -43,7 +43,7 @@
 // Short reads. After a read that gave less than was asked for, a stream socket is empty: the next edge comes with the
 // next byte. `begin` then parks at once instead of asking for an EAGAIN (4 to 7 % of a small request). That is no
 // longer so once the peer has shut down or urgent data has come (one edge may announce data and FIN), or somebody else
-// uses the descriptor: then `probes_` is set, for good.
+// uses the descriptor: then `must_probe_` is set, for good.
 //
 // Memory order: all plain members belong to `lock_` (acquire in lock, release in unlock). What the kernel did to the
 // socket before it reported the edge it orders itself. `fd_` is written before the descriptor is published by
@@ -68,7 +68,7 @@ enum class direction : std::uint8_t { read, write };
 struct readiness {
   bool readable = false;
   bool writable = false;
-  bool odd = false;  ///< hang-up, error or urgent data: from here on a short read says nothing
+  bool hangup_or_error = false;  ///< hang-up, error or urgent data: from here on a short read says nothing
 };
 
 /// `Env` as in runtime/wait/waiter.hpp, with a clock: `Env::now()`.
@@ -88,7 +88,7 @@ class basic_descriptor {
     lock_.lock();
     fd_ = fd;
     closed_ = false;
-    probes_ = !short_reads_tell;
+    must_probe_ = !short_reads_tell;
     for (side& s : sides_) {
       s.busy = false;
       s.ready = false;
@@ -128,7 +128,7 @@ class basic_descriptor {
       lock_.lock();  // handed over: busy is still set
     }
     s.busy = true;
-    if (s.drained && !probes_) {
+    if (s.drained && !must_probe_) {
       s.drained = false;
       return kept_if_ok(d, wait_locked(s));
     }
@@ -214,9 +214,9 @@ class basic_descriptor {
   }
 
   /// The number goes out of our hands: nothing is known any more of what has been read.
-  void share() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void note_shared() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     lock_.lock();
-    probes_ = true;
+    must_probe_ = true;
     lock_.unlock();
   }
 
@@ -240,7 +240,7 @@ class basic_descriptor {
   }
 
   /// Fails what waits and what will come, and returns when nobody is inside any more; not cancellable. True: the caller
-  /// is the one who closes the file, and says `closed` when he has. False: somebody else has, or is at it.
+  /// is the one who closes the file, and says `finish_close` when he has. False: somebody else has, or is at it.
   bool close() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     batch woken;
     lock_.lock();
@@ -267,7 +267,7 @@ class basic_descriptor {
   }
 
   /// The one who closes: the last that he does here.
-  void closed() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void finish_close() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     lock_.lock();
     closing_ = false;
     typename Env::fiber* next = claimed(owners_, wait_result::ok);
@@ -294,7 +294,7 @@ class basic_descriptor {
       lock_.unlock();
       return false;
     }
-    if (what.odd) probes_ = true;
+    if (what.hangup_or_error) must_probe_ = true;
     if (what.readable) edge(of(direction::read), ready);
     if (what.writable) edge(of(direction::write), ready);
     lock_.unlock();
@@ -376,8 +376,8 @@ class basic_descriptor {
   typename Env::template var<std::uint32_t> generation_{1};
   typename Env::template var<std::uint32_t> holds_{0};
   typename Env::template var<bool> closed_{true};
-  typename Env::template var<bool> closing_{false};  ///< somebody is between `close` and `closed`
-  typename Env::template var<bool> probes_{true};
+  typename Env::template var<bool> closing_{false};  ///< somebody is between `close` and `finish_close`
+  typename Env::template var<bool> must_probe_{true};
   side sides_[2];
   detail::wait_list closers_;
   detail::wait_list owners_;  ///< who is about to give the slot back, while somebody else closes it

@@ -93,7 +93,7 @@ void epoll_poller::poll(nanoseconds_t timeout, g_list& ready) noexcept {
       continue;
     }
     readiness now;
-    now.odd = (what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0;
+    now.hangup_or_error = (what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0;
     now.readable = (what & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
     now.writable = (what & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
     descriptor& d = descriptor_at(static_cast<std::uint32_t>(tag));

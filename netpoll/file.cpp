@@ -75,7 +75,7 @@ struct open_file {
   int fd = -1;
   bool direct = false;
   bool appends = false;
-  basic_descriptor<net_env> gate;  ///< for its count of those inside, and its close; nobody waits for readiness
+  basic_descriptor<net_traits> gate;  ///< for its count of those inside, and its close; nobody waits for readiness
   close_event close_finished;
   // Relaxed: what is found out twice is the same.
   std::atomic<file_way> reads{file_way::at_once_first};
@@ -95,7 +95,7 @@ constexpr auto last_offset = static_cast<std::uint64_t>(std::numeric_limits<off_
 failure at_entry() noexcept {
   refuse_after_fork("use of a file");
   G* const g = current_g();
-  const bool cancelled = cancel_pending_at_entry(g) || net_env::cancel_pending(g);
+  const bool cancelled = cancel_pending_at_entry(g) || net_traits::cancel_pending(g);
   return cancelled ? failure_of(wait_outcome::cancelled) : failure{};
 }
 

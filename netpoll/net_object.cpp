@@ -31,7 +31,7 @@ void net_object::set_deadline(clock::time_point when) noexcept {
 
 int net_object::native_handle() noexcept {
   if (d_ == nullptr || !d_->hold()) return -1;
-  d_->share();
+  d_->note_shared();
   const int fd = d_->fd();
   d_->drop();
   return fd;

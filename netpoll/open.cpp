@@ -52,7 +52,7 @@ descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept
     error = reporter->add(*d);
     if (error == 0) return d;
     d->close();
-    d->closed();
+    d->finish_close();
     give_back_descriptor(d);
   }
   return nullptr;
@@ -64,7 +64,7 @@ descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept 
   return d;
 }
 
-// Between `close` and `closed` nobody else gives the slot back.
+// Between `close` and `finish_close` nobody else gives the slot back.
 static bool detach(descriptor& d) noexcept {
   if (!d.close()) return false;
   d.reporter->remove(d);
@@ -75,14 +75,14 @@ static bool detach(descriptor& d) noexcept {
 int detach_descriptor(descriptor& d) noexcept {
   if (!detach(d)) return -1;
   const int fd = d.fd();
-  d.closed();
+  d.finish_close();
   return fd;
 }
 
 bool close_descriptor(descriptor& d) noexcept {
   if (!detach(d)) return false;
   ::close(d.fd());
-  d.closed();
+  d.finish_close();
   return true;
 }
 

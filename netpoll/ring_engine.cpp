@@ -53,7 +53,7 @@ constexpr unsigned every_edge = POLLIN | POLLPRI | POLLOUT | POLLRDHUP;
 // urgent would take a call to find out: so short reads say nothing after that, which costs one, too.
 readiness readiness_of(int events) noexcept {
   readiness now;
-  now.odd = (events & (POLLRDHUP | POLLHUP | POLLERR | POLLPRI)) != 0;
+  now.hangup_or_error = (events & (POLLRDHUP | POLLHUP | POLLERR | POLLPRI)) != 0;
   now.readable = (events & (POLLIN | POLLPRI | POLLRDHUP | POLLHUP | POLLERR)) != 0;
   now.writable = (events & (POLLOUT | POLLHUP | POLLERR)) != 0;
   return now;

@@ -18,7 +18,7 @@ namespace weft::inline v0::rt {
 
 inline constexpr std::uint32_t most_descriptors = std::uint32_t{1} << 22;  ///< more than the kernel's own limit
 
-struct net_env : env {
+struct net_traits : env {
   static nanoseconds_t now() noexcept { return steady_now(); }
   /// Also: a plain thread, when no runtime runs that would look for events, or one that ends. `closing` is set before
   /// the fence that precedes the release of waiting threads (runtime/run/end.cpp), so that a thread which comes later
@@ -60,7 +60,7 @@ class readiness_reporter {
   ~readiness_reporter() = default;
 };
 
-struct alignas(64) descriptor : basic_descriptor<net_env> {
+struct alignas(64) descriptor : basic_descriptor<net_traits> {
   std::uint32_t index = 0;                 ///< its place in the table, from 1; constant
   descriptor* next_free = nullptr;         ///< under the table's lock
   readiness_reporter* reporter = nullptr;  ///< whom it was added to

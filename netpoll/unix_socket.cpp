@@ -121,7 +121,7 @@ int connected_socket(const unix_address& to, failure& why) noexcept {
       why.error = -result;
       break;
     }
-    const wait_outcome how = wait_alone<net_env>({wait_reason::io_wait, true, steady_now() + pause});
+    const wait_outcome how = wait_alone<net_traits>({wait_reason::io_wait, true, steady_now() + pause});
     if (how == wait_outcome::timed_out) continue;
     why = failure_of(how);
     break;

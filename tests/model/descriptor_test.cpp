@@ -81,7 +81,7 @@ struct connection {
     mc::check(d.close(), "there is one who closes");
     mc::check(inside == 0, "who was inside has left when close returns");
     file_is_closed = true;
-    d.closed();
+    d.finish_close();
   }
   // The owner's end of it, who has heard that it is closed.
   void release() {
@@ -278,7 +278,7 @@ template <>
 void basic_descriptor<socket_env<owner_does_not_wait>>::wait_until_closed() noexcept {}
 
 template <>
-void basic_descriptor<socket_env<nobody_tells_the_owner>>::closed() noexcept {
+void basic_descriptor<socket_env<nobody_tells_the_owner>>::finish_close() noexcept {
   lock_.lock();
   closing_ = false;
   lock_.unlock();

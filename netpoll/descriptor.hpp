@@ -57,6 +57,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include <weft/detail/annotations.hpp>
+
 #include "runtime/sched/g.hpp"
 #include "runtime/wait/wait.hpp"
 
@@ -69,6 +71,23 @@ struct readiness {
   bool readable = false;
   bool writable = false;
   bool hangup_or_error = false;  ///< hang-up, error or urgent data: from here on a short read says nothing
+};
+
+/// The lock of queues of waiters, annotated in every world. The analysis cannot follow a lock into the hook of a park, so
+/// it is told here, and nowhere else, what a wait does with it.
+template <class Env>
+class WEFT_CAPABILITY("mutex") queue_lock {
+ public:
+  void lock() noexcept WEFT_ACQUIRE() WEFT_NO_THREAD_SAFETY_ANALYSIS { lock_.lock(); }
+  void unlock() noexcept WEFT_RELEASE() WEFT_NO_THREAD_SAFETY_ANALYSIS { lock_.unlock(); }
+  /// Waits in `list` (`wait_in_queue`). Must be held by the caller; is free on return.
+  wait_outcome wait(detail::wait_list& list, waiter<Env>& w, const wait_request& how) noexcept
+      WEFT_RELEASE() WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    return wait_in_queue<Env>(lock_, list, w, how);
+  }
+
+ private:
+  typename Env::lock lock_;
 };
 
 /// `Env` as in runtime/wait/waiter.hpp, with a clock: `Env::now()`.
@@ -84,7 +103,7 @@ class basic_descriptor {
 
   /// Makes a free one stand for `fd`. `short_reads_tell`: a stream socket of the internet families. Before anybody else
   /// knows of it.
-  void open(int fd, bool short_reads_tell) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void open(int fd, bool short_reads_tell) noexcept {
     lock_.lock();
     fd_ = fd;
     closed_ = false;
@@ -102,7 +121,7 @@ class basic_descriptor {
   }
 
   /// The owner has gone, after `close`: events of the past find another generation. The slot may be opened anew.
-  void retire() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void retire() noexcept {
     lock_.lock();
     generation_ = generation_ + 1;
     lock_.unlock();
@@ -114,7 +133,7 @@ class basic_descriptor {
 
   /// Waits until the side is the caller's. `ok`: make the system call; anything else: the side is not held. After a
   /// short read it has waited for readiness, too.
-  wait_outcome begin(direction d) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  wait_outcome begin(direction d) noexcept {
     side& s = of(d);
     lock_.lock();
     if (closed_) [[unlikely]] {
@@ -123,7 +142,7 @@ class basic_descriptor {
     }
     if (s.busy) [[unlikely]] {
       node w;
-      const wait_outcome how = wait_in_queue<Env>(lock_, s.queue, w, {wait_reason::io_wait, true, never});
+      const wait_outcome how = lock_.wait(s.queue, w, {wait_reason::io_wait, true, never});
       if (how != wait_outcome::ok) return how;
       lock_.lock();  // handed over: busy is still set
     }
@@ -147,14 +166,14 @@ class basic_descriptor {
 
   /// The holder, after EAGAIN: waits until it is worth while to try again. `ok`: do. The side stays held, however it
   /// ends.
-  wait_outcome wait(direction d) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  wait_outcome wait(direction d) noexcept {
     lock_.lock();
     return wait_locked(of(d));
   }
 
   /// The holder: waits until `until` although the descriptor may be ready. `ok`: the time has come. The side stays
   /// held.
-  wait_outcome pause(direction d, nanoseconds_t until) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  wait_outcome pause(direction d, nanoseconds_t until) noexcept {
     side& s = of(d);
     for (;;) {
       lock_.lock();
@@ -169,7 +188,7 @@ class basic_descriptor {
       s.parked_until = std::min<nanoseconds_t>(s.deadline, until);
       s.in_a_row = 0;
       node w;
-      const wait_outcome how = wait_in_queue<Env>(lock_, s.waiters, w, {wait_reason::io_wait, true, s.parked_until});
+      const wait_outcome how = lock_.wait(s.waiters, w, {wait_reason::io_wait, true, s.parked_until});
       lock_.lock();
       s.pausing = false;
       lock_.unlock();
@@ -179,7 +198,7 @@ class basic_descriptor {
 
   /// Gives the side to the next in line. `drained`: a read just now gave less than it asked for. True: this was one of
   /// many operations in a row that found no need to park, and others should have a turn.
-  bool end(direction d, bool drained) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  bool end(direction d, bool drained) noexcept {
     side& s = of(d);
     typename Env::fiber* next = nullptr;
     lock_.lock();
@@ -198,14 +217,14 @@ class basic_descriptor {
   }
 
   /// For calls that belong to neither side: keeps the descriptor open until `drop`. False: it is closed.
-  bool hold() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  bool hold() noexcept {
     lock_.lock();
     const bool open = !closed_;
     if (open) holds_ = holds_ + 1;
     lock_.unlock();
     return open;
   }
-  void drop() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void drop() noexcept {
     lock_.lock();
     holds_ = holds_ - 1;
     typename Env::fiber* next = last_one_out();
@@ -214,14 +233,14 @@ class basic_descriptor {
   }
 
   /// The number goes out of our hands: nothing is known any more of what has been read.
-  void note_shared() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void note_shared() noexcept {
     lock_.lock();
     must_probe_ = true;
     lock_.unlock();
   }
 
   /// From here on operations on the side fail once `when` has come, also the one that waits now. `never`: not at all.
-  void set_deadline(direction d, nanoseconds_t when) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void set_deadline(direction d, nanoseconds_t when) noexcept {
     side& s = of(d);
     typename Env::fiber* parked = nullptr;
     lock_.lock();
@@ -241,7 +260,7 @@ class basic_descriptor {
 
   /// Fails what waits and what will come, and returns when nobody is inside any more; not cancellable. True: the caller
   /// is the one who closes the file, and says `finish_close` when he has. False: somebody else has, or is at it.
-  bool close() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  bool close() noexcept {
     batch woken;
     lock_.lock();
     if (closed_) {
@@ -262,12 +281,12 @@ class basic_descriptor {
       return true;
     }
     node w;
-    wait_in_queue<Env>(lock_, closers_, w, {wait_reason::io_wait, false, never});
+    lock_.wait(closers_, w, {wait_reason::io_wait, false, never});
     return true;
   }
 
   /// The one who closes: the last that he does here.
-  void finish_close() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void finish_close() noexcept {
     lock_.lock();
     closing_ = false;
     typename Env::fiber* next = claimed(owners_, wait_result::ok);
@@ -277,18 +296,18 @@ class basic_descriptor {
 
   /// The owner, after a `close` that was not his: waits until the one who closes has finished, since the slot, and the
   /// number, may be somebody else's after that. Not cancellable.
-  void wait_until_closed() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void wait_until_closed() noexcept {
     lock_.lock();
     if (!closing_) {
       lock_.unlock();
       return;
     }
     node w;
-    wait_in_queue<Env>(lock_, owners_, w, {wait_reason::io_wait, false, never});
+    lock_.wait(owners_, w, {wait_reason::io_wait, false, never});
   }
 
   /// The poller: an edge. What it claims it appends to `ready`. False: it was meant for somebody who is gone.
-  bool event(std::uint32_t generation, const readiness& what, batch& ready) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  bool event(std::uint32_t generation, const readiness& what, batch& ready) noexcept {
     lock_.lock();
     if (generation != generation_) {
       lock_.unlock();
@@ -319,7 +338,7 @@ class basic_descriptor {
 
   side& of(direction d) noexcept { return sides_[static_cast<unsigned>(d)]; }
   static bool expired(const side& s) noexcept { return s.deadline != never && s.deadline <= Env::now(); }
-  bool in_use() const noexcept { return sides_[0].busy || sides_[1].busy || holds_ != 0; }
+  bool in_use() const noexcept WEFT_REQUIRES(lock_) { return sides_[0].busy || sides_[1].busy || holds_ != 0; }
 
   static typename Env::fiber* claimed(detail::wait_list& list, wait_result how) noexcept {
     wait_queue<Env> queue(list);
@@ -329,11 +348,11 @@ class basic_descriptor {
     return w->g;
   }
 
-  typename Env::fiber* last_one_out() noexcept {
+  typename Env::fiber* last_one_out() noexcept WEFT_REQUIRES(lock_) {
     return closed_ && !in_use() ? claimed(closers_, wait_result::ok) : nullptr;
   }
 
-  void edge(side& s, batch& ready) noexcept {
+  void edge(side& s, batch& ready) noexcept WEFT_REQUIRES(lock_) {
     if (!s.pausing) {
       if (typename Env::fiber* g = claimed(s.waiters, wait_result::ok)) {
         ready.push_back(g);
@@ -349,7 +368,7 @@ class basic_descriptor {
   }
 
   // With the lock, which is free on return. "An expired deadline beats ready data", and a close both.
-  wait_outcome wait_locked(side& s) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  wait_outcome wait_locked(side& s) noexcept WEFT_RELEASE(lock_) {
     for (;; lock_.lock()) {
       if (closed_ || expired(s)) [[unlikely]] {
         const wait_outcome how = closed_ ? wait_outcome::closed : wait_outcome::timed_out;
@@ -364,23 +383,25 @@ class basic_descriptor {
       s.in_a_row = 0;
       s.parked_until = static_cast<nanoseconds_t>(s.deadline);
       node w;
-      const wait_outcome how = wait_in_queue<Env>(lock_, s.waiters, w, {wait_reason::io_wait, true, s.deadline});
+      const wait_outcome how = lock_.wait(s.waiters, w, {wait_reason::io_wait, true, s.deadline});
       if (how == wait_outcome::timed_out || (how == wait_outcome::ok && w.amount == look_again))
         continue;  // it may have been moved
       return how;
     }
   }
 
-  typename Env::lock lock_;
+  queue_lock<Env> lock_;
   typename Env::template var<int> fd_{-1};
   typename Env::template var<std::uint32_t> generation_{1};
-  typename Env::template var<std::uint32_t> holds_{0};
-  typename Env::template var<bool> closed_{true};
-  typename Env::template var<bool> closing_{false};  ///< somebody is between `close` and `finish_close`
-  typename Env::template var<bool> must_probe_{true};
+  typename Env::template var<std::uint32_t> holds_ WEFT_GUARDED_BY(lock_){0};
+  typename Env::template var<bool> closed_ WEFT_GUARDED_BY(lock_){true};
+  // A thread is between `close` and `finish_close`.
+  typename Env::template var<bool> closing_ WEFT_GUARDED_BY(lock_){false};
+  typename Env::template var<bool> must_probe_ WEFT_GUARDED_BY(lock_){true};
   side sides_[2];
-  detail::wait_list closers_;
-  detail::wait_list owners_;  ///< who is about to give the slot back, while somebody else closes it
+  detail::wait_list closers_ WEFT_GUARDED_BY(lock_);
+  // The owner, about to give the slot back while another thread closes it.
+  detail::wait_list owners_ WEFT_GUARDED_BY(lock_);
 };
 
 }  // namespace weft::inline v0::rt

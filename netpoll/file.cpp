@@ -46,26 +46,24 @@ enum class file_way : std::uint8_t { at_once_first, here, engine };
 class close_event {
  public:
   void set() noexcept {
-    g_list woken;
-    {
-      detail::spin_guard guard(lock_);
-      set_ = true;
-      woken = wait_queue<env>(waiters_).pop_all(wait_result::ok);
-    }
+    lock_.lock();
+    set_ = true;
+    g_list woken = wait_queue<env>(waiters_).pop_all(wait_result::ok);
+    lock_.unlock();
     wake_all(woken);
   }
-  void wait() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void wait() noexcept {
     lock_.lock();
     if (set_) {
       lock_.unlock();
       return;
     }
     waiter<env> w;
-    wait_in_queue<env>(lock_, waiters_, w, {wait_reason::io_wait, false, never});
+    lock_.wait(waiters_, w, {wait_reason::io_wait, false, never});
   }
 
  private:
-  detail::spin_lock lock_;  // its release is the last that `set` does to the object
+  queue_lock<env> lock_;  // its release is the last that `set` does to the object
   bool set_ WEFT_GUARDED_BY(lock_) = false;
   detail::wait_list waiters_ WEFT_GUARDED_BY(lock_);
 };

@@ -237,7 +237,7 @@ void basic_descriptor<socket_env<edge_not_sticky>>::edge(side& s, batch& ready) 
 template <>
 wait_outcome basic_descriptor<socket_env<ready_ignored>>::wait_locked(side& s) noexcept {
   node w;
-  return wait_in_queue<socket_env<ready_ignored>>(lock_, s.waiters, w, {wait_reason::io_wait, true, s.deadline});
+  return lock_.wait(s.waiters, w, {wait_reason::io_wait, true, s.deadline});
 }
 
 // Nobody tells the closer.

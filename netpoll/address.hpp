@@ -33,8 +33,8 @@ struct lookup {
 };
 
 /// "host:port", "[v6]:port"; the host may be a name, which is resolved under weft::blocking. An empty host: with
-/// `passive` every local address (IPv6 and IPv4 by one socket, where there is IPv6), else this machine. `type`: a name of a port may stand for
-/// others with SOCK_DGRAM.
+/// `passive` every local address (IPv6 and IPv4 by one socket, where there is IPv6), else this machine. `type`: a name
+/// of a port may stand for others with SOCK_DGRAM.
 lookup look_up(std::string_view where, bool passive, int type = SOCK_STREAM);
 /// The part of it that asks nobody. False: the host or the port is a name.
 bool look_up_numeric(std::string_view where, bool passive, lookup& result);

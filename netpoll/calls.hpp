@@ -20,9 +20,9 @@ namespace weft::inline v0::rt {
 ssize_t recv_now(int fd, void* to, std::size_t n) noexcept;
 ssize_t send_now(int fd, const void* from, std::size_t n) noexcept;        // never a signal
 ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept;  // never a signal
-// read(2) and write(2). A pipe without a reader raises SIGPIPE in the thread that writes: it is held back and taken away
-// again around the call, which costs two more calls. To ignore it in the whole process would be inherited by programs
-// that this one starts.
+// read(2) and write(2). A pipe without a reader raises SIGPIPE in the thread that writes: it is held back and taken
+// away again around the call, which costs two more calls. To ignore it in the whole process would be inherited by
+// programs that this one starts.
 ssize_t read_now(int fd, void* to, std::size_t n) noexcept;
 ssize_t write_now(int fd, const void* from, std::size_t n) noexcept;
 ssize_t writev_now(int fd, const iovec* from, std::size_t count) noexcept;

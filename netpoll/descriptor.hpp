@@ -20,13 +20,13 @@
 //   T3   event         IDLE -> READY      ready = true: sticky                             nobody to wake
 //   T4   event         PARKED -> IDLE     unlink, claim G: won, result = ok                made ready after the poll
 //   T5   event         PARKED -> READY    unlink, claim G: lost to a timer or a canceller  the edge stays: G may park
-//                                                                                          anew without a call
+//                                                                                          again without a call
 //   T6   event         READY -> READY     coalesced
 //   T7   timer         PARKED -> PARKED   (only the heap's) claim G                        G resumes: T9
 //   T8   canceller     PARKED -> PARKED   (only the fiber's scope lock) claim G            G resumes: T9
-//   T9   G             PARKED -> IDLE     unlink if still linked; never without the lock late: look again (T2)
-//   T10  set_deadline  PARKED -> IDLE     nearer than before: unlink, claim G            parks anew (T2), or is late
-//   T11  close         PARKED -> IDLE     closed; unlink, claim all, those who queue too all woken; the close waits
+//   T9   G             PARKED -> IDLE     unlink if still linked; never without the lock   late: look again (T2)
+//   T10  set_deadline  PARKED -> IDLE     nearer than before: unlink, claim G              parks again (T2), or is late
+//   T11  close         PARKED -> IDLE     closed; unlink, claim all, also in the queue     all woken; the close waits
 //
 // There is one way from parked to ready, the compare-and-swap on G's wait word in T4, T7, T8, T10, T11: whoever wins it
 // readies the fiber, once. So the side needs no claim of its own (two claim words would let an event and a canceller
@@ -73,8 +73,8 @@ struct readiness {
   bool hangup_or_error = false;  ///< hang-up, error or urgent data: from here on a short read says nothing
 };
 
-/// The lock of queues of waiters, annotated in every world. The analysis cannot follow a lock into the hook of a park, so
-/// it is told here, and nowhere else, what a wait does with it.
+/// The lock of queues of waiters, annotated whatever the environment's own lock is. The analysis cannot follow a lock
+/// into the hook of a park, so it is told here, and nowhere else, what a wait does with it.
 template <class Env>
 class WEFT_CAPABILITY("mutex") queue_lock {
  public:

@@ -2,7 +2,8 @@
 // Files: what can be done at once is done by the caller, the rest by the engine.
 //
 //   read, buffered        preadv2(RWF_NOWAIT) until it is full, at the end, or says EAGAIN; then the rest to the engine
-//   read, no RWF_NOWAIT   remembered; here, announced as blocking, where data lives in memory (tmpfs, /proc), else engine
+//   read, no RWF_NOWAIT   remembered; here, announced as blocking, where data lives in memory (tmpfs, /proc); else the
+//                         engine
 //   write, buffered       pwritev2(RWF_NOWAIT), where the file system has it; EAGAIN: the rest to the engine
 //   write, no RWF_NOWAIT  remembered; here, announced as blocking (ext4: a fifth of what a worker of the kernel costs)
 //   write, O_APPEND       here, announced as blocking: in one call, or another's record might land within it

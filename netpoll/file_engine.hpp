@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operations on files that may block: what they are, who performs them, and how a fiber waits for one.
 //
-// Problem: for a file there is no readiness to wait for, only the end of an operation; and from its start to its end the
-// kernel, or a thread, writes into the caller's buffer.
+// Problem: for a file there is no readiness to wait for, only the end of an operation; and from its start to its end
+// the kernel, or a thread, writes into the caller's buffer.
 //
 // Invariants
 //  1. An operation lies on the frame of whoever waits for it, and belongs to the engine from `submit` until `complete`.

@@ -5,8 +5,9 @@
 // for a while; what the limit leaves over waits in line.
 //
 // Invariant: a thread ends only while `wanted_`, the operations between `prepare` and their end, is zero; and `prepare`
-// succeeds only if there is a thread by then, not one that is still being made, which may yet fail. So what is submitted
-// after it finds a thread.
+// succeeds only if there is a thread by then, not one that is still being made, which may yet fail. So what is
+// submitted after it finds a thread.
+//
 // Lock order: lock_ is a leaf; no system call under it. The futex word changes under it, so a submit between a thread's
 // look at the line and its sleep is seen by the futex.
 #pragma once

@@ -4,12 +4,14 @@
 // Problem: a fiber hands its request over from the commit hook of its park, so the push may neither wait nor allocate;
 // and the thread that serves may be about to sleep in the kernel just then.
 //
-// One word: EMPTY, ASLEEP (empty, and the owner sleeps or is about to), or the request that was pushed last, which links
-// the others.
+// One word: EMPTY, ASLEEP (empty, and the owner sleeps or is about to), or the request that was pushed last, which
+// links the others.
+//
 //   push         EMPTY, request -> request    nobody need be woken: the owner looks again before it sleeps
 //                ASLEEP -> request            who did this, and he alone, wakes the owner
 //   take         any -> EMPTY                 the owner, awake again
 //   fall_asleep  EMPTY -> ASLEEP              the owner; fails if there is a request
+//
 // As the sleep is a state of the same word there is no pair of words, and no fence, to get wrong.
 //
 // The push is a loop of compare-and-swap: some push always succeeds. A queue whose push is one exchange would leave a

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests to another thread, the ring's or one of the file pool's, and how a fiber waits for the end of one.
 //
-// A request that a fiber waits for lies on the fiber's frame. It is handed over in the commit hook of the park, when the
-// fiber is off its stack, so the thread that completes it never waits for that. `submit` is called there: it neither
-// blocks nor allocates. Only `complete` ends the wait, which is neither cancellable nor timed, since the other thread
-// uses the frame until then.
+// A request that a fiber waits for lies on the fiber's frame. It is handed over in the commit hook of the park, when
+// the fiber is off its stack, so the thread that completes it never waits for that. `submit` is called there: it
+// neither blocks nor allocates. Only `complete` ends the wait, which is neither cancellable nor timed, since the other
+// thread uses the frame until then.
 #pragma once
 
 #include <cstdint>

@@ -59,8 +59,8 @@ readiness readiness_of(int events) noexcept {
   return now;
 }
 
-/// epoll refuses what is always ready; io_uring would not. Some devices are, some are not, and so are regular files (those
-/// of /proc that tell of changes, a pidfd in some kernels): only epoll tells.
+/// epoll refuses what is always ready; io_uring would not. Some devices are, some are not, and so are regular files
+/// (those of /proc that tell of changes, a pidfd in some kernels): only epoll tells.
 [[gnu::noinline]] int check_pollable(int fd) noexcept {
   struct stat found {};
   if (fstat(fd, &found) != 0) return errno;
@@ -273,8 +273,7 @@ void ring_engine::enter(unsigned wait_for) noexcept {
   if (result == -EBADR)
     fatal(
         "weft: the kernel had no memory to keep completions of the runtime's own ring, and dropped some; what waits "
-        "for "
-        "them would wait for ever. Give the process more memory, or start with WEFT_NETPOLL=epoll");
+        "for them would wait for ever. Give the process more memory, or start with WEFT_NETPOLL=epoll");
   fatal(
       "weft: io_uring_enter failed on the runtime's own ring: did the program close it, or install a seccomp filter "
       "after weft::run began? Start with WEFT_NETPOLL=epoll");

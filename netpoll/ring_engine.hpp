@@ -11,10 +11,10 @@
 //     wake it if it slept          submit and wait, in one system call
 //                                  reap: finish short counts, complete operations · wake all their fibers at once
 //
-// Readiness (WEFT_NETPOLL=io_uring): a multishot poll for each descriptor, edge-triggered as with epoll. Its completions
-// are edges, handed to `descriptor::event`; whom they claim is woken with the rest. One that ends (no F_MORE: a full
-// completion queue, -ECANCELED) is armed anew, and reports at once what is ready then, so no edge is lost. A poll keeps
-// the file open, so before a close it must have ended:
+// Readiness (WEFT_NETPOLL=io_uring): a multishot poll for each descriptor, edge-triggered as with epoll. Its
+// completions are edges, handed to `descriptor::event`; whom they claim is woken with the rest. One that ends (no
+// F_MORE: a full completion queue, -ECANCELED) is armed anew, and reports at once what is ready then, so no edge is
+// lost. A poll keeps the file open, so before a close it must have ended:
 //
 //   watch     none -> queued      taken from the inbox; or armed -> queued: it has ended by itself
 //             queued -> armed     submitted; if somebody waits for its end by then: queued -> none, and he is told
@@ -25,9 +25,10 @@
 //
 // When the closer goes on, the kernel has let go of the file: it does so before the call that reports the last
 // completion returns, as that call is the submitting thread's own.
+//
 // Invariants
-//  1. A submission entry that was taken is submitted, whatever a call says meanwhile: its operation's memory lives until
-//     its completion came. Failed calls are repeated, entries are never dropped.
+//  1. A submission entry that was taken is submitted, whatever a call says meanwhile: its operation's memory lives
+//     until its completion came. Failed calls are repeated, entries are never dropped.
 //  2. File operations in flight <= credit < completions of the ring; what is beyond it waits in `files_`, in order. So
 //     nothing is refused, and file operations cannot overflow the completion queue. (Edges can: then the kernel keeps
 //     what does not fit, or ends the poll.)
@@ -54,8 +55,8 @@ class ring_engine final : public file_engine, public readiness_reporter {
   constexpr ring_engine() noexcept = default;
 
   /// Starts the thread, and waits for its verdict; blocks the calling thread meanwhile. Once, or again after a refusal.
-  /// An engine that was started is never destroyed: the thread may be on its last line, and whoever was the last to push
-  /// may still be about to wake it.
+  /// An engine that was started is never destroyed: the thread may be on its last line, and whoever was the last to
+  /// push may still be about to wake it.
   bool start(const ring_calls& calls, const ring_limits& limits, ring_refusal& refusal) noexcept;
   /// In the child of a fork.
   void forget() noexcept;

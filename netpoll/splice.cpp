@@ -2,15 +2,18 @@
 // io::copy between a stream socket and a pipe by splice(2): the kernel hands pages on instead of copying them twice.
 //
 // Only where one of the two is a pipe already. Between two sockets it takes a pipe of one's own in between, and gains
-// nothing that a larger buffer would not. Loopback, 2 CPUs, best of 7; CPU seconds a GiB of the copier, and of writer,
-// copier and reader together:
-//     socket to socket   buffer of 32 KiB 0.27, 0.58; of 64 KiB 0.21, 0.53; splice, pipe of 64 KiB 0.31, 0.62; of 1 MiB
-//                        0.15, 0.52 (an unprivileged user may have 64 such pipes)
-//     socket to pipe     buffer of 32 KiB 0.30, 0.68; splice 0.15, 0.39
-//     pipe to socket     buffer of 32 KiB 0.23, 0.53; splice 0.16, 0.47
+// nothing that a larger buffer would not. CPU seconds a GiB of the copier, and of writer, copier and reader together
+// (loopback, 2 CPUs, best of 7):
 //
-// Both sides are held only while something is moved, and one of them alone is waited for: who waits for more to read keeps
-// nobody from writing, and either end can be closed while the other stalls.
+//                        buffer of 32 KiB   buffer of 64 KiB   splice, pipe of 64 KiB   splice, pipe of 1 MiB
+//     socket to socket   0.27, 0.58         0.21, 0.53         0.31, 0.62               0.15, 0.52
+//     socket to pipe     0.30, 0.68                            0.15, 0.39
+//     pipe to socket     0.23, 0.53                            0.16, 0.47
+//
+// (An unprivileged user may have 64 pipes of 1 MiB.)
+//
+// Both sides are held only while something is moved, and only one of them is waited for: an operation that waits for
+// more to read keeps none from writing, and either end can be closed while the other stalls.
 #include <weft/io.hpp>
 #include <weft/net/byte_stream.hpp>
 

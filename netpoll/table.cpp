@@ -11,8 +11,8 @@ namespace {
 constexpr std::uint32_t per_chunk = 256;
 constexpr std::uint32_t max_chunks = most_descriptors / per_chunk;
 
-constinit std::atomic<descriptor*> chunks[max_chunks] =
-    {};  // stored by whoever makes a chunk, before an index into it is given out
+// Stored by the thread that makes a chunk, before an index into it is given out.
+constinit std::atomic<descriptor*> chunks[max_chunks] = {};
 constinit detail::spin_lock lock;
 constinit descriptor* free_list WEFT_GUARDED_BY(lock) = nullptr;
 constinit std::uint32_t made_chunks WEFT_GUARDED_BY(lock) = 0;

@@ -2,8 +2,10 @@
 // The descriptors of the process: a table that never shrinks.
 //
 // Invariant: a slot's memory is never unmapped and never another type's, so an event that the kernel reported before
-// its descriptor was closed may still look at the slot; the generation tells it that the slot is somebody else's by
-// now. Lock order: the table's lock is a leaf.
+// its descriptor was closed may still look at the slot; the generation tells it that the slot is another descriptor's
+// by now.
+//
+// Lock order: the table's lock is a leaf.
 #pragma once
 
 #include <cstdint>

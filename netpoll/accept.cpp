@@ -19,7 +19,7 @@ constexpr nanoseconds_t longest_pause = 1'000'000'000;
 
 bool scarce(int error) noexcept { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
 
-/// What accept(2) reports of a connection that is gone already; a network error of the new socket counts, too
+/// What accept(2) reports of a connection that is gone already; a network error of the new socket also counts
 /// (accept(2), "Error handling").
 bool passed_over(int error) noexcept {
   switch (error) {

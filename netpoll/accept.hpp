@@ -17,7 +17,7 @@ struct accepted {
   bool closed = false;  ///< the listener is
 };
 
-/// Waits for one. `listener` may be null; `short_reads_tell` as in `open_descriptor`.
+/// Waits for a connection. `listener` may be null; `short_reads_tell` as in `open_descriptor`.
 accepted accept_one(descriptor* listener, bool short_reads_tell) noexcept;
 
 }  // namespace weft::inline v0::rt

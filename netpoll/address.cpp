@@ -184,7 +184,7 @@ namespace {
 
 lookup refused(const char* expected) { return {{}, {EINVAL, std::system_category()}, false, expected}; }
 
-/// Everything but names; those stay in `at`.
+/// Looks up everything but names; those stay in `at`. Returns false if there is one.
 bool look_up_numeric(std::string_view where, bool passive, host_and_port& at, lookup& result) {
   if (!split(where, at)) {
     result = refused("expected \"host:port\", such as \"127.0.0.1:8080\", \"[::1]:8080\" or \"localhost:http\"");

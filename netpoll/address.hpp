@@ -16,11 +16,11 @@ namespace weft::inline v0::rt {
 struct endpoint_access {
   /// An IPv4 address that is wrapped in an IPv6 one comes out as IPv4.
   static net::endpoint from(const sockaddr_storage& address) noexcept;
-  /// Fills `out`, returns its length.
+  /// Fills `out`. Returns its length.
   static socklen_t to(const net::endpoint& e, sockaddr_storage& out) noexcept;
   /// For an IPv6 socket: an IPv4 address is wrapped.
   static socklen_t to_v6(const net::endpoint& e, sockaddr_storage& out) noexcept;
-  /// Of a numeric address; false if it is none.
+  /// Parses a numeric address. Returns false if it is none.
   static bool parse(const std::string& host, std::uint16_t port, net::endpoint& out);
 };
 
@@ -36,7 +36,7 @@ struct lookup {
 /// `passive` every local address (IPv6 and IPv4 by one socket, where there is IPv6), else this machine. `type`: a name
 /// of a port may stand for others with SOCK_DGRAM.
 lookup look_up(std::string_view where, bool passive, int type = SOCK_STREAM);
-/// The part of it that asks nobody. False: the host or the port is a name.
+/// The part of it that needs no resolver. Returns false if the host or the port is a name.
 bool look_up_numeric(std::string_view where, bool passive, lookup& result);
 
 }  // namespace weft::inline v0::rt

@@ -71,7 +71,7 @@ void watch_forks_once() noexcept {
   return 0;
 }
 
-/// With the mutex. Null: `refusal` says why.
+/// The mutex must be held by the caller. Returns nullptr if there is none, and why in `refusal`.
 ring_engine* start_ring(ring_refusal& refusal) noexcept {
   if (ring_engine* ring = the_ring.load(std::memory_order_relaxed)) return ring;
   if (candidate == nullptr) candidate = new (std::nothrow) ring_engine;

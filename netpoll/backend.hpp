@@ -25,7 +25,7 @@ void begin_netpoll(const resolved_options& how);
 /// Starts it, if it is the first time: that blocks the thread for a moment.
 file_engine& engine_for_files() noexcept;
 
-/// For descriptors that are opened from here on. Null: `error` says why.
+/// For descriptors that are opened from here on. Returns nullptr if there is none, and why in `error`.
 readiness_reporter* reporter_for_sockets(int& error) noexcept;
 
 /// For debug::stats().

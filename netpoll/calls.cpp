@@ -52,7 +52,7 @@ static Result or_errno(Result result) noexcept {
 
 namespace {
 
-/// `call`, whose SIGPIPE nobody sees. One that was pending before stays so: signals of a kind do not add up.
+/// `call`, whose SIGPIPE reaches no handler. One that was pending before stays so: signals of a kind do not add up.
 /// `may_move_some`: it may raise the signal and still return how much it has moved before.
 template <bool may_move_some = false, class F>
 ssize_t without_sigpipe(F call) noexcept {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connecting. The socket is registered after connect(2): before it, epoll would report a hang-up at once.
 //
-// Several addresses race, each in a fiber of its own, whose outcome comes through a channel with room for all: nobody
-// waits to tell it. A connection that nobody takes from there is closed with the channel, so none is lost, however the
+// Several addresses race, each in a fiber of its own. Each attempt sends its result on a channel buffered for all of
+// them, so none blocks. Connections still in the channel are closed when it is destroyed, so none is lost, however the
 // race ends.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -32,7 +32,7 @@ using namespace rt;
 
 namespace {
 
-// The writing side is held.
+// The writing side must be held by the caller.
 failure await_connection(descriptor& d) noexcept {
   for (;;) {
     if (const int error = pending_error_now(d.fd())) return {error};
@@ -44,8 +44,8 @@ failure await_connection(descriptor& d) noexcept {
   }
 }
 
-// A port that nobody listens on may be the one that the kernel has just given to us: then TCP connects the socket to
-// itself.
+// A port without a listener may be the one that the kernel has just given to this socket: then TCP connects the socket
+// to itself.
 bool connected_to_itself(int fd) noexcept {
   sockaddr_storage local, peer;
   return local_address_now(fd, local) == 0 && peer_address_now(fd, peer) == 0 &&
@@ -69,7 +69,7 @@ descriptor* connect_once(const net::endpoint& to, failure& why) noexcept {
   }
   descriptor* const d = open_descriptor(fd, true, why.error);
   if (d == nullptr || result == 0) return d;
-  d->begin(direction::write);  // nobody else knows of it: at once
+  d->begin(direction::write);  // no other thread knows of it: at once
   why = await_connection(*d);
   d->end(direction::write, false);
   if (!why) return d;
@@ -155,7 +155,7 @@ std::vector<net::endpoint> rt::interleaved(std::vector<net::endpoint> list) {
 
 connected rt::connect_first(const std::vector<net::endpoint>& to, nanoseconds_t stagger) {
   connected result;
-  if (to.size() == 1) {  // mostly: no fiber is needed
+  if (to.size() == 1) {  // usually: no fiber is needed
     result.last = to.front();
     if (descriptor* d = connect_to(to.front(), result.why)) result.stream = net_access::stream(d, to.front());
     return result;

@@ -17,7 +17,7 @@ constexpr nanoseconds_t between_attempts = 250'000'000;  // RFC 8305, section 8
 struct connected {
   net::tcp_stream stream;  ///< empty: `why`
   failure why;
-  net::endpoint last;  ///< whose stream, or failure, it is
+  net::endpoint last;  ///< the address of the stream, or of the failure
 };
 
 /// The families in turn, beginning with that of the first; within a family the order stays.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A descriptor that fibers wait for: readiness, one reader and one writer at a time, deadlines, and a close that nobody
-// survives inside.
+// A descriptor that fibers wait for: readiness, one reader and one writer at a time, deadlines, and a close that leaves
+// no operation inside.
 //
 // Problem: an edge from the kernel, a close, a deadline and a cancellation may come in the same moment, on different
 // threads, for one parked fiber; and the number of a closed descriptor is given out again at once, so no operation may
@@ -17,7 +17,7 @@
 //   T1   begin, wait   READY -> IDLE      ready = false                                    the call is made (again)
 //   T2   wait          IDLE -> PARKED     arm G's wait word, link, start its timer         look at the cancel flag,
 //                                                                                          park; the hook unlocks
-//   T3   event         IDLE -> READY      ready = true: sticky                             nobody to wake
+//   T3   event         IDLE -> READY      ready = true: sticky                             no fiber to wake
 //   T4   event         PARKED -> IDLE     unlink, claim G: won, result = ok                made ready after the poll
 //   T5   event         PARKED -> READY    unlink, claim G: lost to a timer or a canceller  the edge stays: G may park
 //                                                                                          again without a call
@@ -28,13 +28,14 @@
 //   T10  set_deadline  PARKED -> IDLE     nearer than before: unlink, claim G              parks again (T2), or is late
 //   T11  close         PARKED -> IDLE     closed; unlink, claim all, also in the queue     all woken; the close waits
 //
-// There is one way from parked to ready, the compare-and-swap on G's wait word in T4, T7, T8, T10, T11: whoever wins it
-// readies the fiber, once. So the side needs no claim of its own (two claim words would let an event and a canceller
-// win one each).
+// There is one way from parked to ready, the compare-and-swap on G's wait word in T4, T7, T8, T10, T11: the thread that
+// wins it readies the fiber, once. So the side needs no claim of its own (two claim words would let an event and a
+// canceller win one each).
 //
 // Why a lock and not a state word: a lock-free NIL/READY/waiter* costs a locked instruction more per wait (link, event,
-// claim, clean-up against lock, event, claim), and its event would touch the waiter on a frame that a canceller has let
-// go meanwhile. Under the lock the frame cannot die before its fiber has taken the same lock (waiter.hpp, invariant 2).
+// claim, clean-up against lock, event, claim), and its event would touch the waiter on a frame that a canceller may
+// already have let go. Under the lock the frame cannot die before its fiber has taken the same lock (waiter.hpp,
+// invariant 2).
 //
 // A lost edge is excluded because READY is cleared only (a) before a system call that is surely made, which sees
 // whatever the edge announced, and (b) when it is consumed by T1. Spurious readiness costs one call that says EAGAIN,
@@ -42,8 +43,8 @@
 //
 // Short reads. After a read that gave less than was asked for, a stream socket is empty: the next edge comes with the
 // next byte. `begin` then parks at once instead of asking for an EAGAIN (4 to 7 % of a small request). That is no
-// longer so once the peer has shut down or urgent data has come (one edge may announce data and FIN), or somebody else
-// uses the descriptor: then `must_probe_` is set, for good.
+// longer so once the peer has shut down or urgent data has come (one edge may announce data and FIN), or others use
+// the descriptor as well: then `must_probe_` is set, for good.
 //
 // Memory order: all plain members belong to `lock_` (acquire in lock, release in unlock). What the kernel did to the
 // socket before it reported the edge it orders itself. `fd_` is written before the descriptor is published by
@@ -101,8 +102,8 @@ class basic_descriptor {
   basic_descriptor(const basic_descriptor&) = delete;
   basic_descriptor& operator=(const basic_descriptor&) = delete;
 
-  /// Makes a free one stand for `fd`. `short_reads_tell`: a stream socket of the internet families. Before anybody else
-  /// knows of it.
+  /// Makes a free descriptor stand for `fd`. `short_reads_tell`: it is a stream socket of the internet families. Called
+  /// before any other thread knows of the descriptor.
   void open(int fd, bool short_reads_tell) noexcept {
     lock_.lock();
     fd_ = fd;
@@ -120,19 +121,20 @@ class basic_descriptor {
     lock_.unlock();
   }
 
-  /// The owner has gone, after `close`: events of the past find another generation. The slot may be opened anew.
+  /// Called by the owner, after `close`. Events that were reported before find another generation. The slot may be
+  /// opened again.
   void retire() noexcept {
     lock_.lock();
     generation_ = generation_ + 1;
     lock_.unlock();
   }
 
-  /// The owner, or whoever holds a side.
+  /// For the owner, or the holder of a side.
   int fd() const noexcept { return fd_; }
   std::uint32_t generation() const noexcept { return generation_; }
 
-  /// Waits until the side is the caller's. `ok`: make the system call; anything else: the side is not held. After a
-  /// short read it has waited for readiness, too.
+  /// Waits until the caller holds the side; after a short read also until the descriptor is ready. `ok`: make the
+  /// system call. Anything else: the side is not held.
   wait_outcome begin(direction d) noexcept {
     side& s = of(d);
     lock_.lock();
@@ -164,15 +166,15 @@ class basic_descriptor {
     return wait_outcome::ok;
   }
 
-  /// The holder, after EAGAIN: waits until it is worth while to try again. `ok`: do. The side stays held, however it
-  /// ends.
+  /// Called by the holder, after EAGAIN. Waits until it is worth while to try again; `ok`: try. The side stays held,
+  /// however the wait ends.
   wait_outcome wait(direction d) noexcept {
     lock_.lock();
     return wait_locked(of(d));
   }
 
-  /// The holder: waits until `until` although the descriptor may be ready. `ok`: the time has come. The side stays
-  /// held.
+  /// Called by the holder. Waits until `until` although the descriptor may be ready; `ok`: the time has come. The side
+  /// stays held.
   wait_outcome pause(direction d, nanoseconds_t until) noexcept {
     side& s = of(d);
     for (;;) {
@@ -196,8 +198,8 @@ class basic_descriptor {
     }
   }
 
-  /// Gives the side to the next in line. `drained`: a read just now gave less than it asked for. True: this was one of
-  /// many operations in a row that found no need to park, and others should have a turn.
+  /// Gives the side to the next in line. `drained`: a read just now gave less than it asked for. Returns true if this
+  /// was one of many operations in a row that found no need to park, so that others should have a turn.
   bool end(direction d, bool drained) noexcept {
     side& s = of(d);
     typename Env::fiber* next = nullptr;
@@ -216,7 +218,7 @@ class basic_descriptor {
     return enough;
   }
 
-  /// For calls that belong to neither side: keeps the descriptor open until `drop`. False: it is closed.
+  /// For calls that belong to neither side: keeps the descriptor open until `drop`. Returns false if it is closed.
   bool hold() noexcept {
     lock_.lock();
     const bool open = !closed_;
@@ -232,14 +234,14 @@ class basic_descriptor {
     if (next != nullptr) Env::wake(next);
   }
 
-  /// The number goes out of our hands: nothing is known any more of what has been read.
+  /// Called when the number is given to the program: from here on a short read says nothing.
   void note_shared() noexcept {
     lock_.lock();
     must_probe_ = true;
     lock_.unlock();
   }
 
-  /// From here on operations on the side fail once `when` has come, also the one that waits now. `never`: not at all.
+  /// From here on operations on the side fail once `when` has come, also the one that waits now. `never`: no deadline.
   void set_deadline(direction d, nanoseconds_t when) noexcept {
     side& s = of(d);
     typename Env::fiber* parked = nullptr;
@@ -258,8 +260,9 @@ class basic_descriptor {
     if (parked != nullptr) Env::wake(parked);
   }
 
-  /// Fails what waits and what will come, and returns when nobody is inside any more; not cancellable. True: the caller
-  /// is the one who closes the file, and says `finish_close` when he has. False: somebody else has, or is at it.
+  /// Fails the operations that wait and those that come later, and waits until no operation is inside; not cancellable.
+  /// Returns true if the caller must now close the file and then call `finish_close`; false if another thread has
+  /// closed it or is closing it.
   bool close() noexcept {
     batch woken;
     lock_.lock();
@@ -285,7 +288,7 @@ class basic_descriptor {
     return true;
   }
 
-  /// The one who closes: the last that he does here.
+  /// Called by the closer, as its last access to the descriptor.
   void finish_close() noexcept {
     lock_.lock();
     closing_ = false;
@@ -294,8 +297,8 @@ class basic_descriptor {
     if (next != nullptr) Env::wake(next);
   }
 
-  /// The owner, after a `close` that was not his: waits until the one who closes has finished, since the slot, and the
-  /// number, may be somebody else's after that. Not cancellable.
+  /// Called by the owner, after a `close` that returned false: waits until the closer has called `finish_close`, since
+  /// the owner then gives the slot back. Not cancellable.
   void wait_until_closed() noexcept {
     lock_.lock();
     if (!closing_) {
@@ -306,7 +309,8 @@ class basic_descriptor {
     lock_.wait(owners_, w, {wait_reason::io_wait, false, never});
   }
 
-  /// The poller: an edge. What it claims it appends to `ready`. False: it was meant for somebody who is gone.
+  /// Called by the poller for an edge. Appends the fibers that it claims to `ready`. Returns false if the edge was
+  /// meant for an earlier use of the slot.
   bool event(std::uint32_t generation, const readiness& what, batch& ready) noexcept {
     lock_.lock();
     if (generation != generation_) {
@@ -326,11 +330,11 @@ class basic_descriptor {
 
   struct side {
     typename Env::template var<nanoseconds_t> deadline{never};
-    typename Env::template var<nanoseconds_t> parked_until{never};  ///< the time-out of whoever waits now
-    detail::wait_list waiters;                                      ///< for readiness: the holder, or nobody
+    typename Env::template var<nanoseconds_t> parked_until{never};  ///< the time-out of the present wait
+    detail::wait_list waiters;                                      ///< for readiness: the holder, or none
     detail::wait_list queue;                                        ///< for the side
     typename Env::template var<bool> busy{false};
-    typename Env::template var<bool> ready{false};    ///< an edge that nobody has looked into yet
+    typename Env::template var<bool> ready{false};    ///< an edge that no call has looked into yet
     typename Env::template var<bool> drained{false};  ///< the last read gave less than was asked for
     typename Env::template var<bool> pausing{false};  ///< the holder waits for a time, not for an edge
     std::uint16_t in_a_row = 0;

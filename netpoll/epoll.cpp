@@ -18,7 +18,7 @@ namespace weft::inline v0::rt {
 namespace {
 
 constexpr int batch_size = 128;
-constexpr std::uint64_t wake_tag = 0;  // index 0 is nobody's
+constexpr std::uint64_t wake_tag = 0;  // no descriptor has index 0
 
 std::uint64_t tag_of(const descriptor& d) noexcept { return std::uint64_t{d.generation()} << 32 | d.index; }
 
@@ -80,7 +80,7 @@ void epoll_poller::poll(nanoseconds_t timeout, g_list& ready) noexcept {
   const int n = wait(events, batch_size, timeout);
   if (n < 0) {
     if (errno != EINTR) fatal("weft: epoll_wait failed on the runtime's own descriptor: did the program close it?");
-    return;  // back to the scheduler, which computes the next time-out anew
+    return;  // back to the scheduler, which computes the next time-out again
   }
   for (int i = 0; i < n; ++i) {
     const std::uint64_t tag = events[i].data.u64;

@@ -4,8 +4,10 @@
 // The one M that sleeps in it is got up through an eventfd. That is registered level-triggered and drained by a sleeper
 // only: a busy M that just looks in leaves it readable, so it cannot eat the wake that was meant for the sleeper.
 // `wake_pending_` makes a second wake free while the first one stands.
+//
 //   wake      pending.exchange(1); it was 0: write the eventfd
 //   sleeper   read the eventfd; pending.exchange(0)    acq_rel both: it sees what came before a wake that wrote nothing
+//
 // The sleeper reads before it exchanges: the other way round a wake in between would be swallowed, and block all later
 // ones.
 //
@@ -25,9 +27,9 @@ class epoll_poller final : public poller, public readiness_reporter {
  public:
   constexpr epoll_poller() noexcept = default;
 
-  /// Makes the kernel's side. 0, or the errno. Once.
+  /// Makes the kernel's side. Returns 0, or the errno. Called once.
   int open() noexcept;
-  /// Gives it back; for tests, nobody may be inside. (The process's own poller lives as long as the process.)
+  /// Gives it back; for tests, with no thread inside. (The process's own poller lives as long as the process.)
   void close() noexcept;
 
   int add(descriptor& d) noexcept override;
@@ -36,7 +38,7 @@ class epoll_poller final : public poller, public readiness_reporter {
 
   void poll(nanoseconds_t timeout, g_list& ready) noexcept override;
   void wake() noexcept override;
-  /// Whether any descriptor is open: to count those that are being waited for would cost every park two locked
+  /// Returns true if any descriptor is open: to count those that are being waited for would cost every park two locked
   /// instructions.
   bool has_waiters() const noexcept override { return descriptors_.load(std::memory_order_relaxed) != 0; }
 
@@ -52,7 +54,7 @@ class epoll_poller final : public poller, public readiness_reporter {
   int wake_ = -1;
   std::atomic<std::uint32_t> wake_pending_{0};
   std::atomic<bool> has_pwait2_{true};  // relaxed: a stale answer costs one call that fails
-  std::atomic<int> descriptors_{0};     // relaxed: a hint; whoever parks is found by the event, not by this
+  std::atomic<int> descriptors_{0};     // relaxed: a hint; a fiber that parks is found by the event, not by this
   std::atomic<std::uint64_t> stale_{0};
 };
 

@@ -35,14 +35,14 @@ inline failure failure_of(wait_outcome how) noexcept {
   return {ECANCELED};
 }
 
-/// Every call's first look: a cancelled wait fails at its entry, even if it could go on.
+/// The first check of every call: a cancelled wait fails at its entry, even if it could go on.
 inline failure cancelled_at_entry() noexcept {
   return cancel_pending_at_entry(current_g()) ? failure_of(wait_outcome::cancelled) : failure{};
 }
 
 inline std::error_code to_code(const failure& why) noexcept { return {why.error, std::system_category()}; }
 
-/// "weft::net: " what.
+/// Throws it, with the message "weft::net: `what`".
 [[noreturn]] inline void raise(const failure& why, const std::string& what) {
   if (why.cancelled) throw_cancelled();
   throw std::system_error(to_code(why), "weft::net: " + what);

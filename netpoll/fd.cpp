@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Descriptors that the program brings. Others may read them too, so a short read says nothing.
+// Descriptors that the program brings. Others may also read them, so a short read says nothing.
 #include <weft/net/fd.hpp>
 
 #include <sys/stat.h>

@@ -12,7 +12,7 @@
 //   open, size, close     here, announced as blocking
 //
 // A short count says nothing: the page after it may not be in the cache, or the file may end there. So the call is made
-// once more, and that says EAGAIN or 0.
+// again, and that says EAGAIN or 0.
 //
 // Locked instructions of a cached read: 2, to keep the file open around it.
 #include <weft/file.hpp>
@@ -74,7 +74,7 @@ struct open_file {
   int fd = -1;
   bool direct = false;
   bool appends = false;
-  basic_descriptor<net_traits> gate;  ///< for its count of those inside, and its close; nobody waits for readiness
+  basic_descriptor<net_traits> gate;  ///< for its count of those inside, and its close; no fiber waits for readiness
   close_event close_finished;
   // Relaxed: what is found out twice is the same.
   std::atomic<file_way> reads{file_way::at_once_first};
@@ -225,7 +225,7 @@ open_file* open_path(std::string_view path, int flags, mode_t mode, failure& why
   f->direct = (flags & O_DIRECT) != 0;
   f->appends = (flags & O_APPEND) != 0;
   if (f->direct) f->reads.store(file_way::engine, std::memory_order_relaxed);
-  if (f->direct || (flags & O_DSYNC) != 0)  // O_SYNC, too
+  if (f->direct || (flags & O_DSYNC) != 0)  // O_SYNC has the bit, too
     f->writes.store(file_way::engine, std::memory_order_relaxed);
   else if (f->appends)
     f->writes.store(file_way::here, std::memory_order_relaxed);

@@ -17,7 +17,7 @@ int open_file_now(const char* path, int flags, mode_t mode) noexcept;  // close-
 void close_file_now(int fd) noexcept;
 int clear_nonblocking_now(int fd) noexcept;
 int file_size_now(int fd, std::uint64_t& size) noexcept;
-/// Whether its data is never behind a device or a network: tmpfs, /proc, /sys and the like.
+/// Returns true if its data is never behind a device or a network: tmpfs, /proc, /sys and the like.
 bool lives_in_memory_now(int fd) noexcept;
 
 }  // namespace weft::inline v0::rt

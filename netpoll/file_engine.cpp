@@ -11,8 +11,8 @@ namespace weft::inline v0::rt {
 
 bool file_op::advance(ssize_t result) noexcept {
   if (result == -EINTR) return false;
-  // Where it may block it has no reason to say so; a file that does (FUSE hands on what its server says) would for
-  // ever.
+  // Where it may block it has no reason to say EAGAIN; a file that does (FUSE passes on what its server says) would
+  // forever.
   if (result == -EAGAIN && !blocks) {
     blocks = true;
     return false;

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operations on files that may block: what they are, who performs them, and how a fiber waits for one.
+// Operations on files that may block: what they are, what performs them, and how a fiber waits for one.
 //
 // Problem: for a file there is no readiness to wait for, only the end of an operation; and from its start to its end
 // the kernel, or a thread, writes into the caller's buffer.
 //
 // Invariants
-//  1. An operation lies on the frame of whoever waits for it, and belongs to the engine from `submit` until `complete`.
+//  1. An operation lies on the frame of the fiber that waits for it, and belongs to the engine from `submit` until
+//     `complete`.
 //     So the wait can be ended by nothing else: it is neither cancellable nor timed, as nothing in the kernel could be
 //     taken back in time. Cancellation is looked at on entry; a close waits for those inside.
-//  2. `submit` runs in the commit hook of the park, when the fiber is off its stack: whoever completes the operation
-//     never waits for that. It neither blocks nor allocates; what does happens in `prepare`, before the park.
+//  2. `submit` runs in the commit hook of the park, when the fiber is off its stack: the thread that completes the
+//     operation never waits for that. It neither blocks nor allocates; what does happens in `prepare`, before the park.
 //  3. The engine touches an operation for the last time in `complete`, before the fiber is made ready.
-//  4. An engine accepts whatever is submitted; what it cannot begin at once it keeps in line. What it finds that it
-//     cannot do at all it completes as `unserved`, and the one who waited goes on with it himself.
+//  4. An engine accepts every operation; what it cannot begin at once it keeps in line. What it finds that it cannot do
+//     at all it completes as `unserved`, and the calling thread performs it itself.
 //
 // Locked instructions of a wait: the engine's own, and the wake; the claim needs none (waiter.hpp: `sole`).
 #pragma once
@@ -48,7 +49,8 @@ struct file_op : awaited_request {
   std::size_t done = 0;
   int error = 0;
 
-  /// What a system call said, or a completion: bytes, or minus the errno. False: there is more to do.
+  /// Takes in what a system call or a completion said: bytes, or minus the errno. Returns true if the operation has
+  /// ended.
   bool advance(ssize_t result) noexcept;
 };
 
@@ -57,7 +59,8 @@ class file_engine {
   file_engine(const file_engine&) = delete;
   file_engine& operator=(const file_engine&) = delete;
 
-  /// Before the park. False: nobody can be had who would perform it; the caller does so himself, and submits nothing.
+  /// Called before the park. Returns false if no thread can be had for the operation: the caller then performs it
+  /// itself, and submits nothing.
   [[nodiscard]] virtual bool prepare() noexcept = 0;
   virtual void submit(file_op& op) noexcept = 0;
 
@@ -66,9 +69,10 @@ class file_engine {
   ~file_engine() = default;
 };
 
-/// Has it done, and waits for that. By the calling thread, announced as blocking, if the engine has nobody.
+/// Has the engine perform it, and waits for the end. The calling thread performs it, announced as blocking, if the
+/// engine has no thread for it.
 void perform(file_engine& engine, file_op& op) noexcept;
-/// By the calling thread.
+/// Performs it on the calling thread, announced as blocking.
 void perform_here(file_op& op) noexcept;
 
 }  // namespace weft::inline v0::rt

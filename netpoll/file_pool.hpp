@@ -19,7 +19,7 @@
 
 namespace weft::inline v0::rt {
 
-/// Makes a detached thread; 0, or the errno. So that tests can let it fail.
+/// Makes a detached thread. Returns 0, or the errno. A parameter, so that tests can let it fail.
 using thread_maker = int (*)(void* (*main)(void*), void* argument) noexcept;
 int make_thread(void* (*main)(void*), void* argument) noexcept;
 
@@ -35,7 +35,7 @@ class file_pool final : public file_engine {
   [[nodiscard]] bool prepare() noexcept override;
   void submit(file_op& op) noexcept override;
 
-  /// How many there are now.
+  /// Returns how many threads there are now.
   int threads() noexcept;
   /// In the child of a fork, where it has no threads.
   void forget() noexcept;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests from everybody to one thread, and whether that thread has to be got up for them.
+// Requests from any thread to one thread, and whether that thread has to be woken for them.
 //
 // Problem: a fiber hands its request over from the commit hook of its park, so the push may neither wait nor allocate;
 // and the thread that serves may be about to sleep in the kernel just then.
@@ -7,8 +7,8 @@
 // One word: EMPTY, ASLEEP (empty, and the owner sleeps or is about to), or the request that was pushed last, which
 // links the others.
 //
-//   push         EMPTY, request -> request    nobody need be woken: the owner looks again before it sleeps
-//                ASLEEP -> request            who did this, and he alone, wakes the owner
+//   push         EMPTY, request -> request    no wake is needed: the owner looks again before it sleeps
+//                ASLEEP -> request            the thread that did this, and no other, wakes the owner
 //   take         any -> EMPTY                 the owner, awake again
 //   fall_asleep  EMPTY -> ASLEEP              the owner; fails if there is a request
 //
@@ -31,7 +31,7 @@ namespace weft::inline v0::rt {
 template <class Atomics, class Node>
 class inbox {
  public:
-  /// Any thread. True: the owner sleeps, and the caller has to wake it.
+  /// For any thread. Returns true if the owner sleeps, so that the caller must wake it.
   [[nodiscard]] bool push(Node* n) noexcept {
     std::uintptr_t last = last_.load(std::memory_order_relaxed);  // a guess
     do {
@@ -41,7 +41,7 @@ class inbox {
     return last == asleep;
   }
 
-  /// The owner: everything that was pushed, the oldest first; it is awake from here on.
+  /// Called by the owner. Returns everything that was pushed, the oldest first; the owner is awake from here on.
   Node* take() noexcept {
     const std::uintptr_t last = last_.exchange(empty, std::memory_order_acquire);
     Node* oldest = nullptr;
@@ -54,7 +54,8 @@ class inbox {
     return oldest;
   }
 
-  /// The owner: it may sleep, and the next push says that it must be woken. False: there is something to take.
+  /// Called by the owner. Returns true if it may sleep: the next push says that it must be woken. Returns false if
+  /// there is something to take.
   [[nodiscard]] bool fall_asleep() noexcept {
     std::uintptr_t expected = empty;
     return last_.compare_exchange_strong(expected, asleep, std::memory_order_relaxed, std::memory_order_relaxed);

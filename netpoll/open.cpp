@@ -64,7 +64,7 @@ descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept 
   return d;
 }
 
-// Between `close` and `finish_close` nobody else gives the slot back.
+// Between `close` and `finish_close` no other thread gives the slot back.
 static bool detach(descriptor& d) noexcept {
   if (!d.close()) return false;
   d.reporter->remove(d);

@@ -6,16 +6,16 @@
 
 namespace weft::inline v0::rt {
 
-/// Registers `fd`, which is non-blocking. Null: `error` says why, and `fd` stays the caller's.
+/// Registers `fd`, which is non-blocking. Returns nullptr if that fails: `error` says why, and `fd` stays the caller's.
 descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept;
-/// The same, taking `fd` over: null, and it is closed.
+/// The same, taking `fd` over: it is closed if that fails.
 descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept;
-/// Wakes and fails all who wait, waits (shielded) until they have left, and deregisters the file, which is the caller's
-/// from then on. -1: somebody else has closed it, or is at it.
+/// Wakes and fails the operations that wait, waits (shielded) until they have left, and deregisters the file. Returns
+/// its number, which is the caller's from then on, or -1 if another thread has closed it or is closing it.
 int detach_descriptor(descriptor& d) noexcept;
-/// Detaches it and closes the file. A second call does nothing, and says false: the first may still be at it.
+/// Detaches it and closes the file. A second call does nothing and returns false; the first may still be under way.
 bool close_descriptor(descriptor& d) noexcept;
-/// Closes it, and gives it back; nobody knows of it any more, but for one who may still be about to leave its `close`.
+/// Closes it, and gives it back. No other thread may know of it, but for one that is still about to leave its `close`.
 void release_descriptor(descriptor* d) noexcept;
 /// Throws std::logic_error without a runtime, naming `what` was tried.
 void need_runtime(const char* what);

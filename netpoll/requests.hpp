@@ -19,7 +19,7 @@ namespace weft::inline v0::rt {
 enum class request_kind : std::uint8_t {
   file,     ///< a file_op (netpoll/file_engine.hpp)
   watch,    ///< report a descriptor's readiness from here on
-  unwatch,  ///< no more; whoever asks waits until nothing is reported any more
+  unwatch,  ///< no more; the asking fiber waits until nothing is reported any more
 };
 
 struct request {
@@ -40,7 +40,7 @@ class request_line {
       last_->next = &r;
     last_ = &r;
   }
-  /// There is one.
+  /// Must not be empty.
   request& pop_front() noexcept {
     request& r = *first_;
     first_ = r.next;
@@ -91,7 +91,7 @@ struct watch_request : request {
   descriptor& of;
   // The thread's own.
   state now = state::none;
-  unwatch_request* leaving = nullptr;  ///< who waits for the end of it
+  unwatch_request* leaving = nullptr;  ///< waits for the end of it
 };
 
 struct unwatch_request : awaited_request {

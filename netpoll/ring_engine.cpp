@@ -23,7 +23,7 @@ namespace weft::inline v0::rt {
 namespace {
 
 /// Larger copies from the page cache are left to the kernel's workers: made by the ring's thread they would come one
-/// after the other, and nothing else would be served meanwhile.
+/// after the other, and nothing else would be served until then.
 constexpr std::size_t most_copied_by_the_thread = std::size_t{64} << 10;
 constexpr std::size_t most_per_entry = std::size_t{1} << 30;
 
@@ -49,8 +49,8 @@ static_assert(std::uint64_t{most_descriptors} << index_shift < std::uint64_t{1} 
 
 constexpr unsigned every_edge = POLLIN | POLLPRI | POLLOUT | POLLRDHUP;
 
-// The kernel passes on the mask of whoever wakes, which names POLLPRI with all data that comes. Whether some of it is
-// urgent would take a call to find out: so short reads say nothing after that, which costs one, too.
+// The kernel passes on the mask of the wake, which names POLLPRI with all data that comes. Whether some of it is urgent
+// would take a call to find out: so short reads say nothing after that, which also costs a call.
 readiness readiness_of(int events) noexcept {
   readiness now;
   now.hangup_or_error = (events & (POLLRDHUP | POLLHUP | POLLERR | POLLPRI)) != 0;
@@ -98,7 +98,7 @@ constinit std::atomic<std::uint64_t> watched_numbers[most_descriptors / 64]{};
 
 constexpr std::uint64_t bit_of(int fd) noexcept { return std::uint64_t{1} << (fd % 64); }
 
-/// False: it was already.
+/// Returns false if it was watched already.
 bool note_watched(int fd) noexcept {
   if (static_cast<std::uint32_t>(fd) >= most_descriptors) return true;
   return (watched_numbers[fd / 64].fetch_or(bit_of(fd), std::memory_order_relaxed) & bit_of(fd)) == 0;
@@ -230,7 +230,7 @@ void ring_engine::prepare_submissions() noexcept {
     most_in_flight_.store(in_flight_, std::memory_order_relaxed);
 }
 
-// The first of the line. False: no room.
+// Prepares the first of the line. Returns false if there is no room.
 bool ring_engine::prepare_control(request& r) noexcept {
   const bool watches = r.kind == request_kind::watch;
   watch_request& watch = watches ? static_cast<watch_request&>(r) : static_cast<unwatch_request&>(r).of;
@@ -266,7 +266,7 @@ void ring_engine::enter(unsigned wait_for) noexcept {
   if (result >= 0 || result == -EINTR) return;
   if (result == -EAGAIN || result == -EBUSY) {
     // No memory for requests, or too many completions: reap, and try again; what was not submitted still stands in the
-    // queue. With nothing to reap, memory is to come from somebody else.
+    // queue. With nothing to reap, memory must come from elsewhere.
     if (io_uring_cq_ready(&ring_) == 0) calls_->pause();
     return;
   }
@@ -316,7 +316,8 @@ void ring_engine::completed(std::uint64_t user_data, int result, unsigned flags)
 void ring_engine::watched(std::uint64_t user_data, int events, bool more) noexcept {
   descriptor& d = descriptor_of(user_data);
   watch_request& watch = d.watch;
-  // An error that is no end of the poll for reasons of its own is the file's: whoever waits hears of it from his call.
+  // An error that is no end of the poll for reasons of its own is the file's: the fiber that waits hears of it from its
+  // call.
   const bool failed = events < 0 && events != -ECANCELED && events != -EAGAIN && events != -ENOMEM;
   if (events >= 0 || failed) d.event(generation_of(user_data), readiness_of(failed ? POLLERR : events), ready_);
   if (more) return;
@@ -338,7 +339,7 @@ void ring_engine::unwatched(unwatch_request& u, int result) noexcept {
     unwatch(u);
 }
 
-// Tells who waits for it, unless his request is still under way.
+// Wakes the fiber that waits for it, unless its request is still under way.
 void ring_engine::end_of(watch_request& watch) noexcept {
   watch.now = watch_request::state::none;
   if (watch.leaving != nullptr && !watch.leaving->under_way) complete(*std::exchange(watch.leaving, nullptr), ready_);

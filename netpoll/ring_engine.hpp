@@ -12,31 +12,31 @@
 //                                  reap: finish short counts, complete operations · wake all their fibers at once
 //
 // Readiness (WEFT_NETPOLL=io_uring): a multishot poll for each descriptor, edge-triggered as with epoll. Its
-// completions are edges, handed to `descriptor::event`; whom they claim is woken with the rest. One that ends (no
-// F_MORE: a full completion queue, -ECANCELED) is armed anew, and reports at once what is ready then, so no edge is
-// lost. A poll keeps the file open, so before a close it must have ended:
+// completions are edges, handed to `descriptor::event`; the fibers that they claim are woken with the rest. One that
+// ends (no F_MORE: a full completion queue, -ECANCELED) is armed again, and reports at once what is ready then, so no
+// edge is lost. A poll keeps the file open, so before a close it must have ended:
 //
 //   watch     none -> queued      taken from the inbox; or armed -> queued: it has ended by itself
-//             queued -> armed     submitted; if somebody waits for its end by then: queued -> none, and he is told
-//   unwatch   none                he is told at once
-//             queued              he is told when its turn comes
+//             queued -> armed     submitted; if a closer waits for its end by then: queued -> none, and it is told
+//   unwatch   none                the closer is told at once
+//             queued              the closer is told when the turn of the watch comes
 //             armed               POLL_REMOVE, again while it says -EALREADY; the poll's last completion makes it none,
-//                                 and once both have completed he is told
+//                                 and once both have completed the closer is told
 //
 // When the closer goes on, the kernel has let go of the file: it does so before the call that reports the last
 // completion returns, as that call is the submitting thread's own.
 //
 // Invariants
-//  1. A submission entry that was taken is submitted, whatever a call says meanwhile: its operation's memory lives
+//  1. A submission entry that was taken is submitted, whatever a call says until then: its operation's memory lives
 //     until its completion came. Failed calls are repeated, entries are never dropped.
 //  2. File operations in flight <= credit < completions of the ring; what is beyond it waits in `files_`, in order. So
 //     nothing is refused, and file operations cannot overflow the completion queue. (Edges can: then the kernel keeps
 //     what does not fit, or ends the poll.)
 //  3. Everything but the inbox and the counters is the thread's own.
-//  4. user_data says whose a completion is, in its low bits: an operation's address, or a descriptor's generation and
-//     index, so that a late one finds that the slot is somebody else's.
+//  4. user_data says what a completion belongs to, in its low bits: an operation's address, or a descriptor's
+//     generation and index, so that a late one finds that the slot has another use.
 //
-// The wake is an eventfd with a READ in flight on it: one write a sleep, by whoever the inbox says it to.
+// The wake is an eventfd with a READ in flight on it: one write a sleep, by the thread that the inbox tells to.
 #pragma once
 
 #include <atomic>
@@ -54,9 +54,9 @@ class ring_engine final : public file_engine, public readiness_reporter {
  public:
   constexpr ring_engine() noexcept = default;
 
-  /// Starts the thread, and waits for its verdict; blocks the calling thread meanwhile. Once, or again after a refusal.
-  /// An engine that was started is never destroyed: the thread may be on its last line, and whoever was the last to
-  /// push may still be about to wake it.
+  /// Starts the thread, and blocks the calling thread until its verdict. Called once, or again after a refusal.
+  /// An engine that was started is never destroyed: the thread may be on its last line, and the last thread to push
+  /// may still be about to wake it.
   bool start(const ring_calls& calls, const ring_limits& limits, ring_refusal& refusal) noexcept;
   /// In the child of a fork.
   void forget() noexcept;
@@ -68,7 +68,7 @@ class ring_engine final : public file_engine, public readiness_reporter {
   void remove(descriptor& d) noexcept override;
 
   const ring_shape& shape() const noexcept { return shape_; }
-  /// Polls that ended by themselves and were armed anew; for tests, as the next, which is of file operations.
+  /// Polls that ended by themselves and were armed again; for tests, as the next, which is of file operations.
   unsigned rearmed() const noexcept { return rearmed_.load(std::memory_order_relaxed); }
   unsigned most_in_flight() const noexcept { return most_in_flight_.load(std::memory_order_relaxed); }
 

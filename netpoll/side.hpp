@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One operation on a descriptor: holding its side, and deciding after a system call whether to park, to try again or to
 // give up. Every system call on a descriptor is made by the holder of a side (or under `while_open`), so the number
-// cannot be closed, and given out anew, beneath it.
+// cannot be closed, and given out again, beneath it.
 //
 // Locked instructions: those of descriptor.hpp, none more.
 #pragma once
@@ -34,7 +34,7 @@ class held_side {
     if (!why) d_ = d;
   }
   ~held_side() {
-    // Data that is always there must not keep everybody else from the P.
+    // Data that is always there must not keep other fibers from the P.
     if (d_ != nullptr && d_->end(which_, drained) && current_fiber() != nullptr) yield_now();
   }
   held_side(const held_side&) = delete;
@@ -44,7 +44,7 @@ class held_side {
   descriptor& it() const noexcept { return *d_; }
   int fd() const noexcept { return d_->fd(); }
 
-  /// After a call that returned a negative errno. True: try again; false: `why`.
+  /// Called after a call that returned a negative errno. Returns true if the caller should try again; else sets `why`.
   bool again(long result, failure& why) noexcept {
     if (result == -EINTR) return true;
     if (result != -EAGAIN)

@@ -6,7 +6,7 @@
 //   thread     reads numbers, and sends them without waiting on each channel that wants them. It is a plain thread, so
 //              that a signal needs no fiber, and reaches the channels also while no runtime runs. It lives as long as
 //              the process.
-//   registry   holds a handle of every channel, and drops those that nobody else holds any more.
+//   registry   holds a handle of every channel, and drops those that have no other holder any more.
 //
 // A signalfd would do without the handler, but only if every thread of the process blocked the signals, those of
 // libraries included.

@@ -65,7 +65,7 @@ class readiness_reporter {
 struct alignas(64) descriptor : basic_descriptor<net_traits> {
   std::uint32_t index = 0;                 ///< its place in the table, from 1; constant
   descriptor* next_free = nullptr;         ///< under the table's lock
-  readiness_reporter* reporter = nullptr;  ///< whom it was added to
+  readiness_reporter* reporter = nullptr;  ///< what it was added to
   watch_request watch{*this};              ///< the ring's
   // Set before a fiber knows of it:
   net::endpoint peer;  ///< of a TCP connection
@@ -76,7 +76,7 @@ struct alignas(64) descriptor : basic_descriptor<net_traits> {
 /// Throws std::bad_alloc.
 descriptor* take_descriptor();
 void give_back_descriptor(descriptor* d) noexcept;
-/// Of a slot that was taken once.
+/// For a slot that was taken once.
 descriptor& descriptor_at(std::uint32_t index) noexcept;
 
 }  // namespace weft::inline v0::rt

@@ -51,7 +51,7 @@ struct rt::socket_file {
   dev_t device = 0;
   ino_t inode = 0;
   pid_t owner = 0;
-  std::atomic<bool> there{false};  // relaxed: only who comes first matters; the rest is written before it is published
+  std::atomic<bool> there{false};  // relaxed: only one exchange wins; the rest is written before it is published
 };
 
 namespace {

@@ -37,11 +37,7 @@ void completion_access::finish(completion& c, std::exception_ptr error, bool was
     c.cancelled_ = was_cancelled;
     c.done_.store(true, std::memory_order_release);
     nobody_will_ask = c.detached_ && c.error_ != nullptr && !c.in_scope_;
-    wait_queue<env> queue(c.joiners_);
-    while (waiter<env>* w = queue.pop_claimed()) {
-      w->result = wait_result::ok;
-      woken.push_back(w->g);
-    }
+    woken = wait_queue<env>(c.joiners_).pop_all(wait_result::ok);
   }
   if (nobody_will_ask) fatal_uncaught(c.error_, "of a detached fiber");
   wake_all(woken);

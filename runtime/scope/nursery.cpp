@@ -78,20 +78,12 @@ static G* hand_place_on(wait_list& admissions, std::size_t& active) noexcept {
   return nullptr;
 }
 
-static void collect_joiners(wait_list& joiners, g_list& woken) noexcept {
-  wait_queue<env> queue(joiners);
-  while (waiter<env>* w = queue.pop_claimed()) {
-    w->result = wait_result::ok;
-    woken.push_back(w->g);
-  }
-}
-
 void nursery::take_back() noexcept {
   g_list woken;
   {
     spin_guard guard(lock_);
     if (G* next = hand_place_on(admissions_, active_)) woken.push_back(next);
-    if (active_ == 0) collect_joiners(joiners_, woken);
+    if (active_ == 0) wait_queue<env>(joiners_).pop_all(wait_result::ok, woken);
   }
   wake_all(woken);
 }
@@ -142,7 +134,7 @@ void nursery_access::leave(nursery& n, G* g, std::exception_ptr error) noexcept 
       n.members_ = g->sibling_next;
     if (g->sibling_next != nullptr) g->sibling_next->sibling_prev = g->sibling_prev;
     if (G* next = hand_place_on(n.admissions_, n.active_)) woken.push_back(next);
-    if (n.active_ == 0) collect_joiners(n.joiners_, woken);
+    if (n.active_ == 0) wait_queue<env>(n.joiners_).pop_all(wait_result::ok, woken);
   }
   wake_all(woken);
 }

@@ -105,13 +105,8 @@ class basic_chan {
     if (!lock_and_gather()) return false;
     set_state(closed_bit);
     typename Env::batch woken;
-    for (detail::wait_list* side : {&receivers_, &senders_}) {
-      wait_queue<Env> queue(*side);
-      while (node* w = queue.pop_claimed()) {
-        w->result = wait_result::closed;
-        woken.push_back(w->g);
-      }
-    }
+    wait_queue<Env>(receivers_).pop_all(wait_result::closed, woken);
+    wait_queue<Env>(senders_).pop_all(wait_result::closed, woken);
     lock_.unlock();
     Env::wake_all(woken);
     return true;

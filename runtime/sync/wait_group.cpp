@@ -81,12 +81,7 @@ void wait_group::add(int n) {
     if (!last) return;
     break;
   }
-  g_list woken;
-  wait_queue<env> queue(waiters_);
-  while (waiter<env>* w = queue.pop_claimed()) {
-    w->result = wait_result::ok;
-    woken.push_back(w->g);
-  }
+  const g_list woken = wait_queue<env>(waiters_).pop_all(wait_result::ok);
   word_.fetch_and(~(waiters_mask | lock_bit),
                   std::memory_order_release);  // the last access: an `add` may have come in between
   wake_all(woken);

@@ -122,14 +122,19 @@ class wait_queue {
     }
     return nullptr;
   }
-  /// Takes everybody off; whoever was claimed hears `how`, and is to be woken after the unlock, in order.
-  typename Env::batch pop_all(wait_result how) noexcept {
-    typename Env::batch claimed;
+  /// Takes all waiters off, and appends the fibers of those that were claimed to `woken`, in order. Their result is
+  /// `how`; the caller wakes them after the unlock.
+  void pop_all(wait_result how, typename Env::batch& woken) noexcept {
     while (node* w = pop_claimed()) {
       w->result = how;
-      claimed.push_back(w->g);
+      woken.push_back(w->g);
     }
-    return claimed;
+  }
+  /// The same, with a batch of their own.
+  typename Env::batch pop_all(wait_result how) noexcept {
+    typename Env::batch woken;
+    pop_all(how, woken);
+    return woken;
   }
 
  private:

@@ -15,7 +15,7 @@
 
 namespace weft::inline v0::detail {
 
-void spin_lock::lock_slow() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+void spin_lock::lock_slow() noexcept {
   constexpr int yields = 20;
   constexpr int most_pauses = 32;
   int pauses = 4, spins = 0, turns = 0;

@@ -80,7 +80,8 @@ cancel_frame* next_nursery(const Step& step, const G* owner, cancel_frame* frame
 }
 
 // Everything below a nursery whose lock is held, which is free on return. No recursion: the tree itself says where the
-// walk came from, and it stands still, since all locks between `top` and the place of the walk are held.
+// walk came from, and it stands still, since all locks between `top` and the place of the walk are held. Not analysed:
+// how many these are is known at run time only.
 template <class Step>
 void walk(const Step& step, nursery& top) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   nursery* in = &top;

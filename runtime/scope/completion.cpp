@@ -45,12 +45,13 @@ void completion_access::finish(completion& c, std::exception_ptr error, bool was
 }
 
 // The caller holds the lock, which is free on return.
-static wait_outcome wait_locked(spin_lock& lock, wait_list& joiners, const wait_request& how) noexcept {
+static wait_outcome wait_locked(spin_lock& lock, wait_list& joiners, const wait_request& how) noexcept
+    WEFT_RELEASE(lock) {
   waiter<env> w;
   return wait_in_queue<env>(lock, joiners, w, how);
 }
 
-void completion::wait() WEFT_NO_THREAD_SAFETY_ANALYSIS {
+void completion::wait() {
   G* g = current_g();
   check_cancelled(g);
   if (done()) return;
@@ -62,7 +63,7 @@ void completion::wait() WEFT_NO_THREAD_SAFETY_ANALYSIS {
   throw_if_not_ok(wait_locked(lock_, joiners_, {wait_reason::join, true, never}));
 }
 
-bool completion::wait_for(any_duration at_most) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+bool completion::wait_for(any_duration at_most) {
   check_cancelled(current_g());
   if (done()) return true;
   if (at_most.ns() <= 0) return false;
@@ -114,7 +115,7 @@ void completion::detach() noexcept {
   if (fatal) fatal_uncaught(error_, "of a fiber that was detached after it had failed");
 }
 
-void completion::abandon() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+void completion::abandon() noexcept {
   const bool ended_before = done();
   if (!ended_before) {
     cancel();

@@ -56,7 +56,7 @@ nursery::~nursery() {
   if (first_failed_ != nullptr) first_failed_->release();
 }
 
-void nursery::admit() WEFT_NO_THREAD_SAFETY_ANALYSIS {
+void nursery::admit() {
   check_cancelled(current_g());
   lock_.lock();
   if (limit_ == 0 || (active_ < limit_ && admissions_.head == nullptr)) {
@@ -139,7 +139,7 @@ void nursery_access::leave(nursery& n, G* g, std::exception_ptr error) noexcept 
   wake_all(woken);
 }
 
-void nursery::wait_for_children(bool cancellable) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+void nursery::wait_for_children(bool cancellable) {
   lock_.lock();
   if (active_ == 0) {
     lock_.unlock();

@@ -10,7 +10,7 @@ namespace weft::inline v0::detail {
 
 struct nursery_access {
   /// Flags the nursery, and holds its lock. False: it was cancelled before, and the lock is free.
-  static bool lock_to_mark(nursery& n) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  static bool lock_to_mark(nursery& n) noexcept WEFT_TRY_ACQUIRE(true, n.lock_) {
     n.lock_.lock();
     if (!n.cancelled_) {
       n.cancelled_ = true;
@@ -20,15 +20,15 @@ struct nursery_access {
     return false;
   }
   /// Holds its lock, unless it is not cancelled: false, and the lock is free.
-  static bool lock_if_cancelled(nursery& n) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  static bool lock_if_cancelled(nursery& n) noexcept WEFT_TRY_ACQUIRE(true, n.lock_) {
     n.lock_.lock();
     if (n.cancelled_) return true;
     n.lock_.unlock();
     return false;
   }
-  static void unlock(nursery& n) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { n.lock_.unlock(); }
+  static void unlock(nursery& n) noexcept WEFT_RELEASE(n.lock_) { n.lock_.unlock(); }
   /// Under its lock: its members, linked by `sibling_next`.
-  static rt::G* first_member(const nursery& n) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  static rt::G* first_member(const nursery& n) noexcept WEFT_REQUIRES(n.lock_) {
     return static_cast<rt::G*>(n.members_);
   }
   static cancel_frame& frame(nursery& n) noexcept { return n.frame_; }

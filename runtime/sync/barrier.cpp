@@ -25,18 +25,22 @@ using namespace rt;
 
 std::ptrdiff_t barrier_core::refuse(const char* what, std::ptrdiff_t n) { refuse_number(what, n, 0); }
 
-// True: that was the last one. Throws, with the lock free, if there are fewer.
-bool barrier_core::take(std::ptrdiff_t n) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+[[noreturn]] static void throw_too_many(std::ptrdiff_t n, std::ptrdiff_t left) {
+  throw std::logic_error("weft: barrier: " + std::to_string(n) + " arrivals where " + std::to_string(left) +
+                         " are expected in this phase");
+}
+
+// Returns true if that was the last one. If there are fewer, it frees the lock and throws.
+bool barrier_core::take(std::ptrdiff_t n) {
   if (const std::ptrdiff_t left = left_; n > left) {
     lock_.unlock();
-    throw std::logic_error("weft: barrier: " + std::to_string(n) + " arrivals where " + std::to_string(left) +
-                           " are expected in this phase");
+    throw_too_many(n, left);
   }
   left_ -= n;
   return left_ == 0;
 }
 
-barrier_core::arrival barrier_core::arrive(std::ptrdiff_t n, bool drop) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+barrier_core::arrival barrier_core::arrive(std::ptrdiff_t n, bool drop) {
   if (n < 1) refuse_number("barrier::arrive", n, 1);
   lock_.lock();
   const bool last = take(n);
@@ -46,7 +50,7 @@ barrier_core::arrival barrier_core::arrive(std::ptrdiff_t n, bool drop) WEFT_NO_
   return mine;
 }
 
-bool barrier_core::arrive_and_wait() WEFT_NO_THREAD_SAFETY_ANALYSIS {
+bool barrier_core::arrive_and_wait() {
   rt::check_cancelled(current_g());
   lock_.lock();
   if (take(1)) {
@@ -69,7 +73,7 @@ void barrier_core::complete() noexcept {
   wake_all(woken);
 }
 
-void barrier_core::wait(std::uint64_t phase) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+void barrier_core::wait(std::uint64_t phase) {
   rt::check_cancelled(current_g());
   lock_.lock();
   if (phase_ != phase) {

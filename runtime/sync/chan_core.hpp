@@ -54,7 +54,7 @@ class basic_chan {
   basic_chan& operator=(const basic_chan&) = delete;
 
   /// Moves `*value` in: to a waiting receiver, or into the ring. The rest of `send` when it cannot is the wait.
-  wait_outcome send(void* value, const wait_request& how) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  wait_outcome send(void* value, const wait_request& how) noexcept {
     if (!lock_and_gather()) return wait_outcome::closed;
     if (const step did = send_now(value); did.done) {
       finish(did);
@@ -66,7 +66,7 @@ class basic_chan {
   }
 
   /// Moves a value into raw storage `slot`. `closed`: drained, nothing was constructed.
-  wait_outcome receive(void* slot, const wait_request& how) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  wait_outcome receive(void* slot, const wait_request& how) noexcept {
     lock_.lock();
     if (const step did = receive_now(slot); did.done) {
       finish(did);
@@ -82,7 +82,7 @@ class basic_chan {
     return wait_in_queue<Env>(lock_, receivers_, w, how);
   }
 
-  chan_status try_send(void* value) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  chan_status try_send(void* value) noexcept {
     if (!may_send()) return chan_status::full;
     if (!lock_and_gather()) return chan_status::closed;
     const step did = send_now(value);
@@ -90,7 +90,7 @@ class basic_chan {
     return did.done ? chan_status::ok : chan_status::full;
   }
 
-  chan_status try_receive(void* slot) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  chan_status try_receive(void* slot) noexcept {
     if (!may_receive()) return chan_status::empty;
     lock_.lock();
     const step did = receive_now(slot);
@@ -101,7 +101,7 @@ class basic_chan {
   }
 
   /// False: it was closed before. Wakes everybody: receivers in the order they came, then senders.
-  bool close() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  bool close() noexcept {
     if (!lock_and_gather()) return false;
     set_state(closed_bit);
     typename Env::batch woken;
@@ -208,7 +208,7 @@ class basic_chan {
   }
 
   // The frame of whoever was served may be gone once the lock is free.
-  void finish(const step& did) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void finish(const step& did) noexcept WEFT_RELEASE(lock_) {
     lock_.unlock();
     if (did.woken != nullptr) Env::wake(did.woken);
   }
@@ -221,7 +221,7 @@ class basic_chan {
   void set_state(std::uint8_t to) noexcept { std::atomic_ref(state_).store(to, std::memory_order_release); }
 
   // For those who may make it ready. False: it is closed, and the lock is free.
-  bool lock_and_gather() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  bool lock_and_gather() noexcept WEFT_TRY_ACQUIRE(true, lock_) {
     lock_.lock();
     sent_ = true;
     if (state_ == 0) [[likely]]
@@ -245,7 +245,7 @@ class basic_chan {
   static constexpr std::uint8_t contended_enough = 16;
 
   /// A select's wait had to wait for the lock.
-  void note_contention() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void note_contention() noexcept {
     lock_.lock();
     const bool would_help = !sent_ && capacity_ == 0 && state_ == 0 && stripes_ == nullptr;
     const bool enough = would_help && ++contended_ == contended_enough;
@@ -255,7 +255,7 @@ class basic_chan {
 
  public:
   /// Gives the receivers that select several queues, if nothing was ever sent.
-  void split() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void split() noexcept {
     auto* const made = new (std::nothrow) stripe[Env::stripes];  // not under the lock
     if (made == nullptr) return;
     lock_.lock();
@@ -270,7 +270,7 @@ class basic_chan {
 
  private:
   /// Brings all who wait into the one queue, in the order in which they came. No lock is held. The channel is striped
-  /// no more, and never again.
+  /// no more, and never again. Not analysed: an array of locks.
   void gather() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     stripe* const all = look(stripes_, std::memory_order_acquire);
     const bool own_first = std::less<const void*>()(&lock_, all);

@@ -28,12 +28,12 @@ class basic_condition {
 
   /// Has the mutex again on return, however the wait ended.
   template <class Mutex>
-  wait_outcome wait(Mutex& held, const wait_request& how) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  wait_outcome wait(Mutex& held, const wait_request& how) noexcept {
     node mine;
     bool let_go = false;
     lock_.lock();
     const wait_outcome outcome =
-        wait_in_queue<Env>(lock_ref<typename Env::lock>{&lock_}, waiters_, mine, how, false, [&]() noexcept {
+        wait_holding<Env>(lock_, lock_ref<typename Env::lock>{&lock_}, waiters_, mine, how, [&]() noexcept {
           let_go = true;
           held.unlock();
         });
@@ -41,7 +41,7 @@ class basic_condition {
     return outcome;
   }
 
-  void notify_one() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void notify_one() noexcept {
     lock_.lock();
     node* const first = wait_queue<Env>(waiters_).pop_claimed();
     if (first == nullptr) {
@@ -54,7 +54,7 @@ class basic_condition {
     Env::wake(g);
   }
 
-  void notify_all() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  void notify_all() noexcept {
     lock_.lock();
     const typename Env::batch woken = wait_queue<Env>(waiters_).pop_all(wait_result::ok);
     lock_.unlock();

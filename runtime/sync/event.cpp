@@ -38,7 +38,7 @@ bool event::is_set() const noexcept {
   return set_.load(std::memory_order_relaxed);  // under the lock
 }
 
-bool event::wait_ns(std::int64_t patience) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+bool event::wait_ns(std::int64_t patience) {
   check_cancelled(current_g());
   lock_.lock();
   const bool was_set = set_.load(std::memory_order_relaxed);  // under the lock

@@ -23,12 +23,12 @@ using namespace rt;
 
 std::ptrdiff_t latch::refuse(const char* what, std::ptrdiff_t n) { refuse_number(what, n, 0); }
 
-static void refuse_below_zero(std::ptrdiff_t n, std::ptrdiff_t left) {
+[[noreturn]] static void refuse_below_zero(std::ptrdiff_t n, std::ptrdiff_t left) {
   throw std::logic_error("weft: latch::count_down(" + std::to_string(n) + ") with a count of " + std::to_string(left) +
                          ": it cannot go below zero");
 }
 
-void latch::count_down(std::ptrdiff_t n) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+void latch::count_down(std::ptrdiff_t n) {
   if (n < 0) refuse("latch::count_down", n);
   lock_.lock();
   if (const std::ptrdiff_t left = left_; n > left) {
@@ -47,7 +47,7 @@ bool latch::try_wait() const noexcept {
   return left_ == 0;
 }
 
-void latch::wait() const WEFT_NO_THREAD_SAFETY_ANALYSIS {
+void latch::wait() const {
   check_cancelled(current_g());
   lock_.lock();
   if (left_ == 0) {
@@ -58,7 +58,7 @@ void latch::wait() const WEFT_NO_THREAD_SAFETY_ANALYSIS {
   throw_if_not_ok(wait_in_queue<env>(lock_, waiters_, w, {wait_reason::latch, true, never}));
 }
 
-void latch::arrive_and_wait(std::ptrdiff_t n) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+void latch::arrive_and_wait(std::ptrdiff_t n) {
   if (n < 0) refuse("latch::arrive_and_wait", n);
   check_cancelled(current_g());
   lock_.lock();

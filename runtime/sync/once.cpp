@@ -18,7 +18,7 @@ namespace weft::inline v0 {
 
 using namespace rt;
 
-bool once_flag::begin() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+bool once_flag::begin() noexcept {
   for (;;) {
     lock_.lock();
     const bool done = done_.load(std::memory_order_relaxed);  // written under the lock

@@ -27,7 +27,7 @@ class basic_semaphore {
   basic_semaphore(typename Env::lock& lock, number& free, detail::wait_list& waiters) noexcept
       : lock_(lock), free_(free), waiters_(waiters) {}
 
-  wait_outcome acquire(std::ptrdiff_t n, const wait_request& how) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  wait_outcome acquire(std::ptrdiff_t n, const wait_request& how) noexcept {
     lock_.lock();
     if (take(n)) {
       lock_.unlock();
@@ -35,10 +35,10 @@ class basic_semaphore {
     }
     node mine;
     mine.amount = static_cast<std::size_t>(n);
-    return wait_in_queue<Env>(queue_ref{*this}, waiters_, mine, how);
+    return wait_holding<Env>(lock_, queue_ref{*this}, waiters_, mine, how);
   }
 
-  bool try_acquire(std::ptrdiff_t n) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  bool try_acquire(std::ptrdiff_t n) noexcept {
     lock_.lock();
     const bool taken = take(n);
     lock_.unlock();
@@ -46,7 +46,7 @@ class basic_semaphore {
   }
 
   /// False: there would be more than there is a number for.
-  bool release(std::ptrdiff_t n) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  bool release(std::ptrdiff_t n) noexcept {
     lock_.lock();
     std::ptrdiff_t sum = free_;
     if (__builtin_add_overflow(sum, n, &sum)) {
@@ -85,8 +85,8 @@ class basic_semaphore {
   struct queue_ref {
     basic_semaphore it;
 
-    void lock() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { it.lock_.lock(); }
-    void unlock(int grown_by) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    void lock() noexcept WEFT_ACQUIRE(it.lock_) { it.lock_.lock(); }
+    void unlock(int grown_by) noexcept WEFT_RELEASE(it.lock_) {
       if (grown_by >= 0) {
         it.lock_.unlock();
         return;

@@ -40,7 +40,7 @@ class timer_chan : public Base {
   using Base::Base;
 
   /// True: a value was still to come, or had not been received.
-  bool stop() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  bool stop() noexcept {
     this->lock_.lock();
     const bool was_pending = take_back();
     this->lock_.unlock();
@@ -55,7 +55,7 @@ class timer_chan : public Base {
 
   /// Stops, and sets the timer anew: a value at `when`, and then each `period`, if that is not 0. With `by_caller` the
   /// heap has no part in it: the caller delivers at once.
-  set_result set(nanoseconds_t when, nanoseconds_t period, bool by_caller) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  set_result set(nanoseconds_t when, nanoseconds_t period, bool by_caller) noexcept {
     this->lock_.lock();
     set_result result{take_back(), false, setting_};
     pending_ = true;
@@ -67,7 +67,7 @@ class timer_chan : public Base {
 
   /// Sends `*value`, which was due at `due`, if `setting` still holds and nothing newer was sent. The receiver that was
   /// claimed for it, if there was one: it is the caller's to wake.
-  fiber* deliver(std::uint64_t setting, nanoseconds_t due, void* value) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  fiber* deliver(std::uint64_t setting, nanoseconds_t due, void* value) noexcept {
     this->lock_.lock();
     fiber* receiver = nullptr;
     if (setting == setting_ && due > newest_) {

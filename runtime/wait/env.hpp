@@ -47,7 +47,7 @@ struct env {
     return static_cast<unsigned>(m != nullptr ? m->number : 0) % stripes;
   }
   /// True: it was not free at once.
-  static bool lock_and_tell(lock& it) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  static bool lock_and_tell(lock& it) noexcept WEFT_ACQUIRE(it) {
     if (it.try_lock()) return false;
     it.lock();
     return true;

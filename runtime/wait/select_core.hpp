@@ -83,8 +83,8 @@ struct select_node : waiter<Env> {
     std::atomic_ref(lock).store(to, std::memory_order_relaxed);
     queue = its_queue;
   }
-  /// True: it was not free at once.
-  bool lock_place() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  /// Returns true if it was not free at once. Not analysed: which lock it is shows only once it is held.
+  bool lock_place() noexcept WEFT_ACQUIRE(lock) WEFT_NO_THREAD_SAFETY_ANALYSIS {
     for (bool contended = false;;) {
       typename Env::lock* const held = std::atomic_ref(lock).load(std::memory_order_relaxed);
       contended |= Env::lock_and_tell(*held);
@@ -155,7 +155,7 @@ class basic_select {
   }
 
   // The first `many` in order, one by one.
-  select_outcome look(std::uint32_t many) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  select_outcome look(std::uint32_t many) noexcept {
     for (std::uint32_t i = 0; i < many; ++i) {
       const entry& e = entries_[order_[i]];
       if (!ops(e).may_be_ready(e.object)) continue;
@@ -195,6 +195,7 @@ class basic_select {
     for (std::uint32_t i = 0; i < count_; ++i) nodes_[i].~node();
   }
 
+  // These two are not analysed: which locks they take is known at run time only.
   void lock_all() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     typename Env::lock* last = nullptr;
     for (std::uint32_t i = 0; i < count_; ++i) {
@@ -248,7 +249,7 @@ class basic_select {
   };
 
   // Under all locks, which are free on return.
-  select_outcome park(const select_request& how) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  select_outcome park(const select_request& how) noexcept {
     typename Env::fiber* const g = Env::current();
     const bool cancellable = Env::may_be_cancelled(g);
     const bool timed = how.deadline != never;

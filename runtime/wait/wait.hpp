@@ -49,8 +49,8 @@ struct wait_request {
 template <class Lock>
 struct lock_ref {
   Lock* it;
-  void lock() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { it->lock(); }
-  void unlock(int /*grown_by*/) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { it->unlock(); }
+  void lock() noexcept WEFT_ACQUIRE(*it) { it->lock(); }
+  void unlock(int /*grown_by*/) noexcept WEFT_RELEASE(*it) { it->unlock(); }
 };
 
 /// What is left to do once the fiber is off its stack: release the queue's lock, and get the sleeper up for a timer
@@ -61,7 +61,8 @@ struct wait_commit {
   LockRef lock;
   typename Env::template var<nanoseconds_t> announce{never};
 
-  static void run(void* arg) noexcept {
+  // Not analysed: the fiber that parks has taken the lock.
+  static void run(void* arg) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     const wait_commit& frame = *static_cast<wait_commit*>(arg);
     LockRef lock = frame.lock;
     const nanoseconds_t announce = frame.announce;
@@ -78,6 +79,9 @@ inline wait_outcome outcome_of(wait_cause cause) noexcept {
   return cause == wait_cause::timeout ? wait_outcome::timed_out : wait_outcome::cancelled;
 }
 
+template <class T, class U>
+concept other_than = !std::is_same_v<T, U>;
+
 /// Waits in `list` behind everybody else (or in front of them). The caller holds `lock`, which guards `list`, and has
 /// filled `w.slot`; on return the lock is free. `w` lies on the caller's frame. Neither throws nor looks at the cancel
 /// flag once it was claimed.
@@ -85,11 +89,12 @@ inline wait_outcome outcome_of(wait_cause cause) noexcept {
 /// `first`, if given, is called between the linking and the park, with the lock free already, unless the wait ends
 /// before that: a condition variable lets its mutex go there. It may wake others, and must not wait. As in `wait_alone`
 /// a waker may claim the waiter meanwhile; in `wake` it waits until the fiber is off its stack.
-template <class Env, class LockRef, class First = nothing_first>
-requires(!std::is_same_v<LockRef, typename Env::lock>) wait_outcome
-    wait_in_queue(LockRef lock, detail::wait_list& list, waiter<Env>& w, const wait_request& how, bool in_front = false,
-                  First first = {})
-noexcept {
+///
+/// Not analysed: the lock is released by a hook, through a copy of the reference. `wait_holding` has its callers
+/// analysed.
+template <class Env, other_than<typename Env::lock> LockRef, class First = nothing_first>
+wait_outcome wait_in_queue(LockRef lock, detail::wait_list& list, waiter<Env>& w, const wait_request& how,
+                           bool in_front = false, First first = {}) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   typename Env::fiber* const g = Env::current();
   const bool cancellable = how.cancellable && Env::may_be_cancelled(g);
   const bool timed = how.deadline != never;
@@ -140,10 +145,20 @@ noexcept {
   return outcome;
 }
 
+/// The same for a reference to `held`: tells the analysis that the caller holds it, and has released it on return. Not
+/// analysed itself, for the reason above.
+template <class Env, class LockRef, class First = nothing_first>
+wait_outcome wait_holding([[maybe_unused]] typename Env::lock& held, LockRef lock, detail::wait_list& list,
+                          waiter<Env>& w, const wait_request& how, First first = {}) noexcept
+    WEFT_RELEASE(held) WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  return wait_in_queue<Env>(lock, list, w, how, false, first);
+}
+
+/// The same where a plain lock guards the list.
 template <class Env>
 wait_outcome wait_in_queue(typename Env::lock& lock, detail::wait_list& list, waiter<Env>& w,
-                           const wait_request& how) noexcept {
-  return wait_in_queue<Env>(lock_ref<typename Env::lock>{&lock}, list, w, how);
+                           const wait_request& how) noexcept WEFT_RELEASE(lock) {
+  return wait_holding<Env>(lock, lock_ref<typename Env::lock>{&lock}, list, w, how);
 }
 
 /// Waits for nothing but the deadline (or `never`) and cancellation.

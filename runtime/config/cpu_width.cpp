@@ -21,6 +21,7 @@
 #include <string_view>
 #include <utility>
 
+#include "runtime/base/limits.hpp"
 #include "runtime/config/options.hpp"
 
 namespace weft::inline v0::rt {

@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/base/limits.hpp"
 #include "runtime/config/cpu_width.hpp"
 
 namespace weft::inline v0::rt {

@@ -14,7 +14,6 @@
 
 #include <weft/options.hpp>
 
-#include "runtime/base/limits.hpp"
 #include "runtime/fiber/stack.hpp"
 
 namespace weft::inline v0::rt {

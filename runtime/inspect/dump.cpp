@@ -4,7 +4,6 @@
 #include "runtime/inspect/dump.hpp"
 
 #include <pthread.h>
-#include <sys/types.h>
 
 #include <algorithm>
 #include <cstddef>

@@ -18,7 +18,6 @@
 #include "runtime/inspect/handoff.hpp"
 #include "runtime/inspect/symbols.hpp"
 #include "runtime/sched/monitor.hpp"
-#include "runtime/sched/scheduler.hpp"
 
 namespace weft::inline v0::rt {
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // A fiber's life as its user sees it: the closure runs, and whoever asked for it hears how it ended.
 #include <cstdlib>
+#include <exception>
+#include <utility>
 
 #include <weft/error.hpp>
 
-#include "runtime/base/fatal.hpp"
 #include "runtime/sched/g_pool.hpp"
-#include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/upcalls.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/completion_access.hpp"
 #include "runtime/scope/nursery_access.hpp"

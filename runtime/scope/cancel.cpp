@@ -2,14 +2,16 @@
 // Spreading a cancellation; see cancel.hpp for the rules.
 #include "runtime/scope/cancel.hpp"
 
-#include <weft/error.hpp>
-
+#include <exception>
 #include <system_error>
+
+#include <weft/error.hpp>
 
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/thread_g.hpp"
+#include "runtime/sched/upcalls.hpp"
 #include "runtime/scope/nursery_access.hpp"
 
 namespace weft::inline v0::rt {

@@ -16,6 +16,8 @@
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/completion_access.hpp"
 #include "runtime/scope/outcome.hpp"
+#include "runtime/wait/env.hpp"
+#include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0::detail {
 

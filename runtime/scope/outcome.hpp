@@ -2,7 +2,6 @@
 // From the outcome of a wait to what the caller of a public function sees.
 #pragma once
 
-#include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0::rt {

@@ -11,7 +11,6 @@
 #include "runtime/sched/poll.hpp"
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/timers.hpp"
-#include "runtime/sched/upcalls.hpp"
 #include "runtime/scope/cancel.hpp"
 
 namespace weft::inline v0 {

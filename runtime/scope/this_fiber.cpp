@@ -2,8 +2,8 @@
 #include <weft/runtime.hpp>
 
 #include "runtime/sched/g_pool.hpp"
+#include "runtime/sched/m.hpp"
 #include "runtime/sched/park.hpp"
-#include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 

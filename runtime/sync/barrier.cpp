@@ -18,6 +18,8 @@
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
 #include "runtime/sync/refuse.hpp"
+#include "runtime/wait/env.hpp"
+#include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0::detail {
 

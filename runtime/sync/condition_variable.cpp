@@ -8,6 +8,7 @@
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
 #include "runtime/sync/condition_core.hpp"
+#include "runtime/wait/env.hpp"
 
 namespace weft::inline v0 {
 

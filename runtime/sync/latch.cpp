@@ -16,6 +16,8 @@
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
 #include "runtime/sync/refuse.hpp"
+#include "runtime/wait/env.hpp"
+#include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0 {
 

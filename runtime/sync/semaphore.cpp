@@ -10,6 +10,7 @@
 #include "runtime/scope/outcome.hpp"
 #include "runtime/sync/refuse.hpp"
 #include "runtime/sync/semaphore_core.hpp"
+#include "runtime/wait/env.hpp"
 
 namespace weft::inline v0 {
 

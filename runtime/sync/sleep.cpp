@@ -3,8 +3,11 @@
 #include <weft/time.hpp>
 
 #include "runtime/sched/thread_g.hpp"
+#include "runtime/sched/timer_heap.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
+#include "runtime/wait/env.hpp"
+#include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0 {
 

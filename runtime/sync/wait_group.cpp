@@ -18,9 +18,12 @@
 
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/thread_g.hpp"
+#include "runtime/sched/timer_heap.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
 #include "runtime/sync/word_lock.hpp"
+#include "runtime/wait/env.hpp"
+#include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0 {
 

@@ -3,9 +3,10 @@
 // names.
 #pragma once
 
-#include <weft/detail/spin_lock.hpp>
-
+#include <cstdint>
 #include <new>
+
+#include <weft/detail/spin_lock.hpp>
 
 #include "runtime/base/atomics.hpp"
 #include "runtime/sched/all_g.hpp"
@@ -19,7 +20,6 @@
 #include "runtime/sched/timer_heap.hpp"
 #include "runtime/sched/timers.hpp"
 #include "runtime/wait/cancel_state.hpp"
-#include "runtime/wait/waiter.hpp"
 
 namespace weft::inline v0::rt {
 

@@ -19,12 +19,12 @@
 // Locked instructions: none here; the queue's lock, and the waker's claim, are the caller's.
 #pragma once
 
-#include <weft/detail/annotations.hpp>
-
 #include <cstdint>
 #include <type_traits>
 
-#include "runtime/sched/g.hpp"
+#include <weft/detail/annotations.hpp>
+#include <weft/detail/wait_list.hpp>
+
 #include "runtime/sched/reason.hpp"
 #include "runtime/sched/timer_heap.hpp"
 #include "runtime/wait/waiter.hpp"

@@ -56,7 +56,7 @@ class WEFT_EXPORT mutex {
   /// patience in ns, -1: for ever.
   bool lock_slow(std::int64_t patience) noexcept;
   void unlock_slow() noexcept;
-  // {waiters:29, woken:1, queue lock:1, locked:1}: see runtime/sync/mutex_core.hpp.
+  // {waiters:29, woken:1, queue lock:1, locked:1}: see runtime/sync/basic_mutex.hpp.
   std::atomic<std::uint32_t> word_{0};
   detail::wait_list waiters_;
 };

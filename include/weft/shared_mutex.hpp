@@ -89,7 +89,7 @@ class WEFT_EXPORT shared_mutex {
   bool lock_shared_slow(std::int64_t patience) noexcept;
   void unlock_slow() noexcept;
   void unlock_shared_slow() noexcept;
-  // {readers:29, somebody waits:1, writer:1, queue lock:1}: see runtime/sync/shared_mutex_core.hpp.
+  // {readers:29, somebody waits:1, writer:1, queue lock:1}: see runtime/sync/basic_shared_mutex.hpp.
   std::atomic<std::uint32_t> word_{0};
   detail::wait_list writers_;
   detail::wait_list readers_;

@@ -5,8 +5,8 @@
 #include <weft/detail/completion.hpp>
 
 #include "runtime/sched/g.hpp"
+#include "runtime/wait/basic_select.hpp"
 #include "runtime/wait/env.hpp"
-#include "runtime/wait/select_core.hpp"
 
 namespace weft::inline v0::detail {
 

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "runtime/sync/chan_core.hpp"
+#include "runtime/sync/basic_chan.hpp"
 #include "runtime/wait/env.hpp"
 
 namespace weft::inline v0::detail {

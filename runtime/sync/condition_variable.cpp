@@ -7,7 +7,7 @@
 #include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
-#include "runtime/sync/condition_core.hpp"
+#include "runtime/sync/basic_condition.hpp"
 #include "runtime/wait/env.hpp"
 
 namespace weft::inline v0 {

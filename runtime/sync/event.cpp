@@ -12,8 +12,8 @@
 #include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
+#include "runtime/wait/basic_select.hpp"
 #include "runtime/wait/env.hpp"
-#include "runtime/wait/select_core.hpp"
 #include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0 {

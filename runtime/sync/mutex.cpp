@@ -3,7 +3,7 @@
 #include <weft/mutex.hpp>
 
 #include "runtime/base/fatal.hpp"
-#include "runtime/sync/mutex_core.hpp"
+#include "runtime/sync/basic_mutex.hpp"
 #include "runtime/wait/env.hpp"
 
 namespace weft::inline v0 {

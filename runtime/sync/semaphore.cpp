@@ -8,8 +8,8 @@
 #include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
+#include "runtime/sync/basic_semaphore.hpp"
 #include "runtime/sync/refuse.hpp"
-#include "runtime/sync/semaphore_core.hpp"
 #include "runtime/wait/env.hpp"
 
 namespace weft::inline v0 {

@@ -3,7 +3,7 @@
 #include <weft/shared_mutex.hpp>
 
 #include "runtime/base/fatal.hpp"
-#include "runtime/sync/shared_mutex_core.hpp"
+#include "runtime/sync/basic_shared_mutex.hpp"
 #include "runtime/wait/env.hpp"
 
 namespace weft::inline v0 {

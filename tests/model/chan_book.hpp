@@ -5,7 +5,7 @@
 
 #include "tests/model/wait_env.hpp"
 
-#include "runtime/sync/chan_core.hpp"
+#include "runtime/sync/basic_chan.hpp"
 
 namespace model {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The production channel (runtime/sync/chan_core.hpp) over the production wait protocol under the model checker.
+// The production channel (runtime/sync/basic_chan.hpp) over the production wait protocol under the model checker.
 // Whatever the schedule: a value is in one place at a time, none is lost, doubled or overtaken; a sender whose value
 // was taken hears `ok`, any other still has it; nothing lands in the slot of a wait that ended otherwise; nobody sleeps
 // for ever.

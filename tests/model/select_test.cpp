@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The production select (runtime/wait/select_core.hpp) over production channels under the model checker. Whatever the
+// The production select (runtime/wait/basic_select.hpp) over production channels under the model checker. Whatever the
 // schedule and the random order of the cases: a select does exactly one of its cases or, if it was cancelled or timed
 // out, none; the value of a case that lost is where it was; two selects that face each other pair once or not at all;
 // no queue keeps a waiter of a select that has ended; nobody sleeps for ever, and nobody touches a frame that is gone.

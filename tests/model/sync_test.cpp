@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The production mutex, shared_mutex, condition_variable and semaphore (runtime/sync/*_core.hpp) over the production
+// The production mutex, shared_mutex, condition_variable and semaphore (runtime/sync/basic_*.hpp) over the production
 // wait protocol under the model checker. Whatever the schedule: one at a time is inside, or readers together; permits
 // are neither lost nor doubled; a notification goes to one who takes it; who leaves holds nobody up; nobody sleeps for
 // ever, and nobody touches a frame that is gone.
@@ -8,10 +8,10 @@
 
 #include <gtest/gtest.h>
 
-#include "runtime/sync/condition_core.hpp"
-#include "runtime/sync/mutex_core.hpp"
-#include "runtime/sync/semaphore_core.hpp"
-#include "runtime/sync/shared_mutex_core.hpp"
+#include "runtime/sync/basic_condition.hpp"
+#include "runtime/sync/basic_mutex.hpp"
+#include "runtime/sync/basic_semaphore.hpp"
+#include "runtime/sync/basic_shared_mutex.hpp"
 
 namespace model {
 

@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include "runtime/sync/chan_core.hpp"
+#include "runtime/sync/basic_chan.hpp"
 #include "tests/model/wait_env.hpp"
 
 namespace model {

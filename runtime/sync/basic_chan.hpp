@@ -36,7 +36,7 @@
 
 #include <weft/detail/chan_core.hpp>
 
-#include "runtime/wait/select_core.hpp"
+#include "runtime/wait/basic_select.hpp"
 #include "runtime/wait/wait.hpp"
 
 namespace weft::inline v0::rt {

@@ -86,7 +86,7 @@ struct arena {
   std::atomic<char*> end{nullptr};  // null: not ready to be read
   char* base = nullptr;             // of slot 0, that is of its guard
   stack* descriptors = nullptr;
-  sanitizer_view* views = nullptr;
+  sanitizer_context* views = nullptr;
   std::size_t size = 0;
   std::size_t slots = 0;
   std::atomic<std::size_t> used{0};
@@ -224,10 +224,10 @@ struct arena_layout {
     const std::size_t page = page_size();
     const std::size_t slot = size + stack_guard_size;
     const std::size_t fixed = 4 * page;  // two gaps, and two tables rounded up
-    const std::size_t each = slot + sizeof(stack) + sizeof(sanitizer_view);
+    const std::size_t each = slot + sizeof(stack) + sizeof(sanitizer_context);
     const std::size_t slots = std::max<std::size_t>(1, (bytes - std::min(bytes, fixed)) / each);
     const std::size_t views = page + round_up(slots * sizeof(stack), page);
-    const std::size_t base = views + round_up(slots * sizeof(sanitizer_view), page) + page;
+    const std::size_t base = views + round_up(slots * sizeof(sanitizer_context), page) + page;
     return {.slots = slots, .descriptors = page, .views = views, .base = base, .total = base + slots * slot};
   }
 };
@@ -260,7 +260,7 @@ arena* reserve_arena(std::size_t size) noexcept {
   arena& made = arenas[index];
   made.base = static_cast<char*>(memory) + layout.base;
   made.descriptors = reinterpret_cast<stack*>(static_cast<char*>(memory) + layout.descriptors);
-  made.views = reinterpret_cast<sanitizer_view*>(static_cast<char*>(memory) + layout.views);
+  made.views = reinterpret_cast<sanitizer_context*>(static_cast<char*>(memory) + layout.views);
   made.size = size;
   made.slots = layout.slots;
   bytes_reserved.fetch_add(layout.total, std::memory_order_relaxed);
@@ -303,7 +303,7 @@ stack* next_slot(arena& from) noexcept {
   const std::size_t index = from.used.load(std::memory_order_relaxed);
   if (index == from.opened && !open_step(from)) return nullptr;
   char* const lo = from.slot(index) + stack_guard_size;
-  sanitizer_view* const view = from.views + index;
+  sanitizer_context* const view = from.views + index;
   stack* const made = new (from.descriptors + index) stack{.lo = lo,
                                                            .top = lo + from.size - index % colours * colour_step,
                                                            .size = static_cast<std::uint32_t>(from.size),
@@ -313,7 +313,7 @@ stack* next_slot(arena& from) noexcept {
                                                            .owner = nullptr,
                                                            .runner = nullptr,
                                                            .view = view};
-  if (__asan_unpoison_memory_region != nullptr) new (view) sanitizer_view{.bottom = lo, .size = from.size};
+  if (__asan_unpoison_memory_region != nullptr) new (view) sanitizer_context{.bottom = lo, .size = from.size};
   from.used.store(index + 1, std::memory_order_release);
   return made;
 }

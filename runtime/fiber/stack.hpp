@@ -28,7 +28,7 @@
 #include <cstdint>
 #include <string>
 
-#include "runtime/fiber/sanitizer_view.hpp"
+#include "runtime/fiber/sanitizer_context.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -47,7 +47,7 @@ struct stack {
   stack* next_batch;    // in the first stack of a pooled batch: the next batch
   void* owner;          // the G that runs on it, set by the scheduler, read by the overflow handler, cleared by put
   void* runner;  // the context that idles on it, set by the scheduler; null: none, or trim_stacks took its memory
-  sanitizer_view* view;  // in a table of its own: untouched memory unless an address sanitizer wants the bounds
+  sanitizer_context* view;  // in a table of its own: untouched memory unless an address sanitizer wants the bounds
 };
 
 // What `init_stacks` was last called with, rounded up to a power of two. Relaxed: it changes only between runs.

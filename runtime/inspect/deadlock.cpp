@@ -17,7 +17,7 @@
 
 #include "netpoll/signals.hpp"
 #include "runtime/base/fatal.hpp"
-#include "runtime/inspect/peek.hpp"
+#include "runtime/inspect/racy_load.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/thread_g.hpp"
@@ -68,7 +68,7 @@ bool nothing_moves() noexcept {
     if (!p->queue.empty() || p->timers.next_when() != never) return false;
   }
   return all_living_ms(
-      [](const M& m) { return peek(m.cur) == nullptr && m.due.load(std::memory_order_relaxed) == nullptr; });
+      [](const M& m) { return racy_load(m.cur) == nullptr && m.due.load(std::memory_order_relaxed) == nullptr; });
 }
 
 bool may_be_woken_from_outside(const G& g) noexcept {
@@ -129,7 +129,7 @@ plain_threads look_at_plain_threads() noexcept {
         auto& all = *static_cast<plain_threads*>(to);
         if (g.reason.load(std::memory_order_acquire) == wait_reason::none || !g.wait.is_open()) return;
         if (may_be_woken_from_outside(g)) all.may_wake = true;
-        if (peek(g.thread.deadline) == never) ++all.waiting_for_good;
+        if (racy_load(g.thread.deadline) == never) ++all.waiting_for_good;
       },
       &found);
   return found;

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "runtime/fiber/overflow.hpp"
-#include "runtime/inspect/fiber_view.hpp"
-#include "runtime/inspect/peek.hpp"
+#include "runtime/inspect/fiber_snapshot.hpp"
+#include "runtime/inspect/racy_load.hpp"
 #include "runtime/inspect/symbols.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/scheduler.hpp"
@@ -28,7 +28,7 @@ namespace weft::inline v0::rt {
 namespace {
 
 constexpr std::size_t headers_a_group = 20;
-constexpr std::size_t max_groups = 4096;  // a view is almost a kilobyte
+constexpr std::size_t max_groups = 4096;  // a snapshot is almost a kilobyte
 constexpr nanoseconds_t minute = 60'000'000'000;
 
 struct caller {
@@ -43,13 +43,13 @@ struct caller {
 
 // --- one fiber ---
 
-std::string name_of(const fiber_view& fiber) {
+std::string name_of(const fiber_snapshot& fiber) {
   std::string text = "fiber " + std::to_string(fiber.id);
   if (fiber.name[0] != '\0') text.append(" \"").append(fiber.name).append("\"");
   return text;
 }
 
-std::string header_of(const fiber_view& fiber, nanoseconds_t now) {
+std::string header_of(const fiber_snapshot& fiber, nanoseconds_t now) {
   std::string text = name_of(fiber) + " [";
   switch (fiber.state) {
     case fiber_state::running:
@@ -95,10 +95,10 @@ void print_frames(std::FILE* out, const frame_list& frames) {
   names.reserve(frames.size());
   unsigned first = 0;  // what runs on top of a throw, to end the process, is of no interest
   bool any_of_users = false;
-  const code_name* callee = nullptr;  // the nearest one that is no plumbing, or stands for what it is around
+  const code_name* callee = nullptr;  // the nearest one that is no wrapper, or stands for what it is around
   for (unsigned i = 0; i < frames.size(); ++i) {
     code_name name = name_return_address(frames[i]);
-    if (name.plumbing && (name.function.empty() || (callee != nullptr && shows(*callee, name.function))))
+    if (name.wrapper && (name.function.empty() || (callee != nullptr && shows(*callee, name.function))))
       name.place.clear();
     names.push_back(std::move(name));
     if (throws(names.back().function)) first = i + 1;
@@ -114,7 +114,7 @@ void print_frames(std::FILE* out, const frame_list& frames) {
   }
 }
 
-void print_running(std::FILE* out, const fiber_view& fiber, const stack* on) {
+void print_running(std::FILE* out, const fiber_snapshot& fiber, const stack* on) {
   if (fiber.thread == 0) {
     std::fputs("    (on its way between threads)\n", out);
     return;
@@ -128,11 +128,11 @@ void print_running(std::FILE* out, const fiber_view& fiber, const stack* on) {
   std::fprintf(out, "    in %s%s\n", what.c_str(), where.c_str());
 }
 
-void print_body(std::FILE* out, const fiber_view& fiber, const G& g, const caller& self) {
+void print_body(std::FILE* out, const fiber_snapshot& fiber, const G& g, const caller& self) {
   if (&g == self.fiber)
     print_frames(out, self.frames);
   else if (fiber.state == fiber_state::running)
-    print_running(out, fiber, peek(g.stk));
+    print_running(out, fiber, racy_load(g.stk));
   else if (fiber.state == fiber_state::unstarted)
     std::fputs("    (has not started)\n", out);
   else
@@ -145,7 +145,7 @@ void print_body(std::FILE* out, const fiber_view& fiber, const G& g, const calle
 // --- all of them ---
 
 struct group {
-  fiber_view first;
+  fiber_snapshot first;
   const G* g;
   std::vector<std::string> headers;  // of the first so many
   std::vector<std::uint64_t> ids;    // of all, in order
@@ -154,7 +154,7 @@ struct group {
 // The innermost frame of a fiber that is off its CPU is the scheduler's, and a matter of where it went from there.
 constexpr unsigned own_frame = 1;
 
-std::uint64_t key_of(const fiber_view& fiber) noexcept {
+std::uint64_t key_of(const fiber_snapshot& fiber) noexcept {
   std::uint64_t hash = 0xcbf29ce484222325;
   const auto mix = [&hash](std::uint64_t value) { hash = (hash ^ value) * 0x100000001b3; };
   mix(static_cast<std::uint64_t>(fiber.state));
@@ -165,7 +165,7 @@ std::uint64_t key_of(const fiber_view& fiber) noexcept {
   return hash;
 }
 
-bool alike(const fiber_view& a, const fiber_view& b) noexcept {
+bool alike(const fiber_snapshot& a, const fiber_snapshot& b) noexcept {
   if (a.state != b.state || a.reason != b.reason || a.spawn_site != b.spawn_site) return false;
   if (a.frames.size() != b.frames.size() || a.frames.left_out() != b.frames.left_out()) return false;
   for (unsigned i = own_frame; i < a.frames.size(); ++i)
@@ -190,24 +190,24 @@ class fiber_census {
   fiber_census(std::FILE* out, const caller& self) noexcept : out_(out), self_(self), now_(steady_now()) {}
 
   void add(const G& g) {
-    if (!look_at_fiber(g, view_)) return;
+    if (!look_at_fiber(g, snapshot_)) return;
     ++fibers_;
-    const bool alone = view_.state == fiber_state::running;
-    const std::uint64_t key = key_of(view_);
+    const bool alone = snapshot_.state == fiber_state::running;
+    const std::uint64_t key = key_of(snapshot_);
     if (const auto known = by_key_.find(key);
-        !alone && known != by_key_.end() && alike(groups_[known->second].first, view_)) {
-      groups_[known->second].ids.push_back(view_.id);
+        !alone && known != by_key_.end() && alike(groups_[known->second].first, snapshot_)) {
+      groups_[known->second].ids.push_back(snapshot_.id);
       if (groups_[known->second].headers.size() < headers_a_group)
-        groups_[known->second].headers.push_back(header_of(view_, now_));
+        groups_[known->second].headers.push_back(header_of(snapshot_, now_));
       return;
     }
     if (groups_.size() == max_groups) {
-      std::fprintf(out_, "%s:\n", header_of(view_, now_).c_str());
-      print_body(out_, view_, g, self_);
+      std::fprintf(out_, "%s:\n", header_of(snapshot_, now_).c_str());
+      print_body(out_, snapshot_, g, self_);
       return;
     }
     if (!alone) by_key_.emplace(key, groups_.size());
-    groups_.push_back({view_, &g, {header_of(view_, now_)}, {view_.id}});
+    groups_.push_back({snapshot_, &g, {header_of(snapshot_, now_)}, {snapshot_.id}});
   }
 
   void print() const {
@@ -226,7 +226,7 @@ class fiber_census {
   std::FILE* out_;
   const caller& self_;
   nanoseconds_t now_;
-  fiber_view view_;
+  fiber_snapshot snapshot_;
   std::size_t fibers_ = 0;
   std::vector<group> groups_;
   std::unordered_map<std::uint64_t, std::size_t> by_key_;
@@ -264,10 +264,10 @@ void dump_all(std::FILE* out, const caller& self) {
 }
 
 void dump_one(std::FILE* out, const caller& self) {
-  fiber_view view;
-  if (self.fiber == nullptr || !look_at_fiber(*self.fiber, view)) return;
-  std::fprintf(out, "%s:\n", header_of(view, steady_now()).c_str());
-  print_body(out, view, *self.fiber, self);
+  fiber_snapshot snapshot;
+  if (self.fiber == nullptr || !look_at_fiber(*self.fiber, snapshot)) return;
+  std::fprintf(out, "%s:\n", header_of(snapshot, steady_now()).c_str());
+  print_body(out, snapshot, *self.fiber, self);
 }
 
 // --- where it is done ---
@@ -321,8 +321,8 @@ void perform(const task& what) noexcept {
 
 std::string describe_caller() {
   const G* const g = current_fiber();
-  fiber_view view;
-  return g != nullptr && look_at_fiber(*g, view) ? name_of(view) : "a plain thread";
+  fiber_snapshot snapshot;
+  return g != nullptr && look_at_fiber(*g, snapshot) ? name_of(snapshot) : "a plain thread";
 }
 
 }  // namespace weft::inline v0::rt

@@ -6,7 +6,7 @@
 //         main::{lambda()#1}::operator()() const+0x11 (server+0x1043)
 //       spawned at main+0x33 (server+0x1233)
 //
-// Nobody is stopped: each fiber is shown as it was at a moment of its own (fiber_view.hpp). Fibers that wait for the
+// Nobody is stopped: each fiber is shown as it was at a moment of its own (fiber_snapshot.hpp). Fibers that wait for the
 // same reason at the same place, spawned at the same place, share one stack. The runtime's own frames are left out. No
 // lock of the scheduler is taken, so a thread may call this whatever it holds; it allocates, and looks names up in
 // files.

@@ -6,7 +6,7 @@
 
 #include <cstddef>
 
-#include "runtime/inspect/peek.hpp"
+#include "runtime/inspect/racy_load.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -34,7 +34,7 @@ struct bounds {
 };
 
 std::uintptr_t word_at(std::uintptr_t address) noexcept {
-  return peek(*reinterpret_cast<const std::uintptr_t*>(address));
+  return racy_load(*reinterpret_cast<const std::uintptr_t*>(address));
 }
 
 struct unwinding {

@@ -5,7 +5,7 @@
 // (the C++ library between a throw and the terminate handler). A parked fiber's stack cannot be, without running on it;
 // its frame pointers are followed instead, from the context that the switch has saved. That stack may come to life
 // meanwhile: every word is read as it is, must lie within the stack, and each caller above its callee, so that the walk
-// ends whatever it finds; whether it found the truth is for the reader of the G to say (fiber_view.cpp).
+// ends whatever it finds; whether it found the truth is for the reader of the G to say (fiber_snapshot.cpp).
 #pragma once
 
 #include <cstdint>

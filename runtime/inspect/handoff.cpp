@@ -10,8 +10,8 @@
 #include <new>
 #include <string>
 
-#include "runtime/inspect/fiber_view.hpp"
-#include "runtime/inspect/peek.hpp"
+#include "runtime/inspect/fiber_snapshot.hpp"
+#include "runtime/inspect/racy_load.hpp"
 #include "runtime/inspect/symbols.hpp"
 #include "runtime/sched/monitor.hpp"
 
@@ -38,19 +38,19 @@ bool is_new_place(std::uintptr_t pc) noexcept {
   return true;
 }
 
-std::string who(const fiber_view& fiber) {
+std::string who(const fiber_snapshot& fiber) {
   std::string text = "weft: fiber " + std::to_string(fiber.id);
   if (fiber.name[0] != '\0') text.append(" '").append(fiber.name).append("'");
   return text;
 }
 
-std::string spawned_at(const fiber_view& fiber) {
+std::string spawned_at(const fiber_snapshot& fiber) {
   return "spawned at " + name_return_address(reinterpret_cast<std::uintptr_t>(fiber.spawn_site)).place;
 }
 
 void name_it(const M& m, bool burning, nanoseconds_t silent) {
-  const G* const g = peek(m.cur);
-  fiber_view fiber;
+  const G* const g = racy_load(m.cur);
+  fiber_snapshot fiber;
   if (g == nullptr || !look_at_fiber(*g, fiber)) return;
   char how_long[32];
   std::snprintf(how_long, sizeof how_long, "%.2f ms", static_cast<double>(silent) / 1e6);
@@ -60,7 +60,7 @@ void name_it(const M& m, bool burning, nanoseconds_t silent) {
                    who(fiber).c_str(), spawned_at(fiber).c_str(), how_long);
     return;
   }
-  const blocked_call call = find_blocked_call(m.tid.load(std::memory_order_relaxed), peek(g->stk));
+  const blocked_call call = find_blocked_call(m.tid.load(std::memory_order_relaxed), racy_load(g->stk));
   if (call.number < 0 ||
       !is_new_place(call.called_from != 0 ? call.called_from : reinterpret_cast<std::uintptr_t>(fiber.spawn_site)))
     return;

@@ -11,8 +11,8 @@
 #include <new>
 #include <string>
 
-#include "runtime/inspect/fiber_view.hpp"
-#include "runtime/inspect/peek.hpp"
+#include "runtime/inspect/fiber_snapshot.hpp"
+#include "runtime/inspect/racy_load.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/scheduler.hpp"
 
@@ -69,19 +69,20 @@ void add_details(std::string& out) {
     out += "  P" + std::to_string(p.number) + ": status=" + (m != nullptr ? "1" : "0") +
            " schedtick=" + std::to_string(p.monitor_tick.load(std::memory_order_relaxed)) +
            " syscalltick=" + std::to_string(p.handoffs.get()) + " m=" + number_or_nil(m) +
-           " runqsize=" + std::to_string(p.queue.size()) + " gfreecnt=" + std::to_string(peek(p.free_count)) + '\n';
+           " runqsize=" + std::to_string(p.queue.size()) + " gfreecnt=" + std::to_string(racy_load(p.free_count)) +
+           '\n';
   });
   for (const M* m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->all_link) {
     if (!m->alive.load(std::memory_order_acquire)) continue;
-    out += "  M" + std::to_string(m->number) + ": p=" + number_or_nil(peek(m->p)) +
-           " curg=" + number_or_nil(peek(m->cur)) + " spinning=" + (peek(m->searching) ? "true" : "false") +
+    out += "  M" + std::to_string(m->number) + ": p=" + number_or_nil(racy_load(m->p)) +
+           " curg=" + number_or_nil(racy_load(m->cur)) + " spinning=" + (racy_load(m->searching) ? "true" : "false") +
            " blocked=" + (m->blocking_now.load(std::memory_order_relaxed) ? "true" : "false") +
-           " lockedg=" + number_or_nil(peek(m->pinned_g)) + '\n';
+           " lockedg=" + number_or_nil(racy_load(m->pinned_g)) + '\n';
   }
 }
 
 // Go's numbers: 1 runnable, 2 running, 4 waiting.
-std::string status_of(const fiber_view& fiber) {
+std::string status_of(const fiber_snapshot& fiber) {
   switch (fiber.state) {
     case fiber_state::running:
       return "2()";
@@ -96,16 +97,16 @@ std::string status_of(const fiber_view& fiber) {
 
 const M* runner_of(const G& g) noexcept {
   const M* m = sched.all_ms.load(std::memory_order_acquire);
-  while (m != nullptr && !(m->alive.load(std::memory_order_acquire) && peek(m->cur) == &g)) m = m->all_link;
+  while (m != nullptr && !(m->alive.load(std::memory_order_acquire) && racy_load(m->cur) == &g)) m = m->all_link;
   return m;
 }
 
 void add_fibers(std::string& out) {
-  fiber_view fiber;
+  fiber_snapshot fiber;
   for_each_g([&](const G& g) {
     if (!look_at_fiber(g, fiber)) return;
     out += "  G" + std::to_string(fiber.id) + ": status=" + status_of(fiber) + " m=" + number_or_nil(runner_of(g)) +
-           " lockedm=" + number_or_nil(peek(g.pinned)) + '\n';
+           " lockedm=" + number_or_nil(racy_load(g.pinned)) + '\n';
   });
 }
 

@@ -22,7 +22,7 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/inspect/plumbing.hpp"
+#include "runtime/inspect/wrapper_frame.hpp"
 
 namespace weft::inline v0::rt {
 
@@ -148,8 +148,8 @@ std::string shortened(std::string_view name) {
 
 void set_function(code_name& result, const char* mangled) {
   const std::string name = whole_name(mangled);
-  const plumbing found = find_plumbing(name);
-  result.plumbing = found.is;
+  const wrapper_frame found = find_wrapper_frame(name);
+  result.wrapper = found.is;
   result.function = shortened(found.is ? found.closure : name);
 }
 

@@ -15,9 +15,10 @@
 namespace weft::inline v0::rt {
 
 struct code_name {
-  std::string function;   ///< demangled, without the name of the inline namespace; empty: not known
-  std::string place;      ///< "function+0x12 (module+0x345)", the second for addr2line; whatever of it is known
-  bool plumbing = false;  ///< a template of weft's around `function` (plumbing.hpp); empty: around nothing to be named
+  std::string function;  ///< demangled, without the name of the inline namespace; empty: not known
+  std::string place;     ///< "function+0x12 (module+0x345)", the second for addr2line; whatever of it is known
+  /// A template of weft's around `function` (wrapper_frame.hpp); around nothing that has a name if that is empty.
+  bool wrapper = false;
 };
 
 /// `pc` is a return address: it is the call before it that is named. Throws std::bad_alloc.

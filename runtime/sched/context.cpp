@@ -12,7 +12,7 @@ void probe_sanitizer_hooks() noexcept {
   sanitizer_hooks = __sanitizer_start_switch_fiber != nullptr || __tsan_switch_to_fiber != nullptr;
 }
 
-void describe_thread_stack(sanitizer_view& view) noexcept {
+void describe_thread_stack(sanitizer_context& view) noexcept {
   if (!sanitizer_hooks) return;
   pthread_attr_t attributes;
   void* bottom = nullptr;

@@ -23,7 +23,7 @@
 
 #include <cstddef>
 
-#include "runtime/fiber/sanitizer_view.hpp"
+#include "runtime/fiber/sanitizer_context.hpp"
 #include "runtime/sched/g.hpp"
 #include "runtime/sched/m.hpp"
 
@@ -44,7 +44,7 @@ extern bool sanitizer_hooks;
 void probe_sanitizer_hooks() noexcept;
 
 /// Learns the bounds of the calling thread's own stack; once per M, on it.
-void describe_thread_stack(sanitizer_view& view) noexcept;
+void describe_thread_stack(sanitizer_context& view) noexcept;
 
 /// The execution that is left: where its context and exception state are saved, and the fiber whose `on_cpu` is cleared
 /// then
@@ -52,18 +52,18 @@ void describe_thread_stack(sanitizer_view& view) noexcept;
 struct departure {
   void** sp;
   eh_globals* eh;
-  sanitizer_view* view;
+  sanitizer_context* view;
   G* left;
 };
 struct destination {
   void* sp;
   const eh_globals& eh;
-  sanitizer_view* view;
+  sanitizer_context* view;
 };
 
 /// The first act on the new stack. In a debug build of the program `self` is told to the sanitizer as the one that runs
 /// now.
-[[gnu::always_inline]] inline void arrive(void* left_sp, M* m, sanitizer_view* self) noexcept {
+[[gnu::always_inline]] inline void arrive(void* left_sp, M* m, sanitizer_context* self) noexcept {
   if (sanitizer_hooks && __sanitizer_finish_switch_fiber != nullptr) [[unlikely]]
     __sanitizer_finish_switch_fiber(self->fake_stack, nullptr, nullptr);
   *m->left_sp = left_sp;
@@ -83,7 +83,7 @@ struct destination {
   m->left = from.left;
   *from.eh = *m->eh;
   *m->eh = to.eh;
-  sanitizer_view* const self = from.view;
+  sanitizer_context* const self = from.view;
   if (sanitizer_hooks) [[unlikely]] {
     if (__sanitizer_start_switch_fiber != nullptr)
       __sanitizer_start_switch_fiber(&self->fake_stack, to.view->bottom, to.view->size);

@@ -21,7 +21,7 @@
 
 #include <weft/detail/spin_lock.hpp>
 
-#include "runtime/fiber/sanitizer_view.hpp"
+#include "runtime/fiber/sanitizer_context.hpp"
 #include "runtime/fiber/stack.hpp"
 #include "runtime/sched/bracket.hpp"
 #include "runtime/sched/g.hpp"
@@ -54,7 +54,7 @@ struct alignas(128) M {
 
   void* loop_sp = nullptr;  ///< the M's loop, while a fiber runs
   eh_globals loop_eh;
-  sanitizer_view loop_view;
+  sanitizer_context loop_view;
   std::uint64_t random = 0;
   int number = 0;
   bool searching = false;

@@ -17,7 +17,7 @@
 #include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
-#include "runtime/sync/refuse.hpp"
+#include "runtime/sync/require_at_least.hpp"
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
@@ -25,7 +25,7 @@ namespace weft::inline v0::detail {
 
 using namespace rt;
 
-std::ptrdiff_t barrier_core::refuse(const char* what, std::ptrdiff_t n) { refuse_number(what, n, 0); }
+std::ptrdiff_t barrier_core::refuse(const char* what, std::ptrdiff_t n) { throw_too_small(what, n, 0); }
 
 [[noreturn]] static void throw_too_many(std::ptrdiff_t n, std::ptrdiff_t left) {
   throw std::logic_error("weft: barrier: " + std::to_string(n) + " arrivals where " + std::to_string(left) +
@@ -43,7 +43,7 @@ bool barrier_core::take(std::ptrdiff_t n) {
 }
 
 barrier_core::arrival barrier_core::arrive(std::ptrdiff_t n, bool drop) {
-  if (n < 1) refuse_number("barrier::arrive", n, 1);
+  require_at_least("barrier::arrive", n, 1);
   lock_.lock();
   const bool last = take(n);
   if (drop) expected_ -= n;

@@ -15,7 +15,7 @@
 #include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
-#include "runtime/sync/refuse.hpp"
+#include "runtime/sync/require_at_least.hpp"
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
@@ -23,19 +23,19 @@ namespace weft::inline v0 {
 
 using namespace rt;
 
-std::ptrdiff_t latch::refuse(const char* what, std::ptrdiff_t n) { refuse_number(what, n, 0); }
+std::ptrdiff_t latch::refuse(const char* what, std::ptrdiff_t n) { throw_too_small(what, n, 0); }
 
-[[noreturn]] static void refuse_below_zero(std::ptrdiff_t n, std::ptrdiff_t left) {
+[[noreturn]] static void throw_below_zero(std::ptrdiff_t n, std::ptrdiff_t left) {
   throw std::logic_error("weft: latch::count_down(" + std::to_string(n) + ") with a count of " + std::to_string(left) +
                          ": it cannot go below zero");
 }
 
 void latch::count_down(std::ptrdiff_t n) {
-  if (n < 0) refuse("latch::count_down", n);
+  require_at_least("latch::count_down", n, 0);
   lock_.lock();
   if (const std::ptrdiff_t left = left_; n > left) {
     lock_.unlock();
-    refuse_below_zero(n, left);
+    throw_below_zero(n, left);
   }
   left_ -= n;
   g_list woken;
@@ -61,12 +61,12 @@ void latch::wait() const {
 }
 
 void latch::arrive_and_wait(std::ptrdiff_t n) {
-  if (n < 0) refuse("latch::arrive_and_wait", n);
+  require_at_least("latch::arrive_and_wait", n, 0);
   check_cancelled(current_g());
   lock_.lock();
   if (const std::ptrdiff_t left = left_; n > left) {
     lock_.unlock();
-    refuse_below_zero(n, left);
+    throw_below_zero(n, left);
   }
   left_ -= n;
   if (left_ == 0) {

@@ -9,7 +9,7 @@
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
 #include "runtime/sync/basic_semaphore.hpp"
-#include "runtime/sync/refuse.hpp"
+#include "runtime/sync/require_at_least.hpp"
 #include "runtime/wait/env.hpp"
 
 namespace weft::inline v0 {
@@ -18,10 +18,10 @@ using namespace rt;
 
 using core = basic_semaphore<env>;
 
-std::ptrdiff_t semaphore::refuse(const char* what, std::ptrdiff_t n) { refuse_number(what, n, 0); }
+std::ptrdiff_t semaphore::refuse(const char* what, std::ptrdiff_t n) { throw_too_small(what, n, 0); }
 
 bool semaphore::acquire_ns(std::ptrdiff_t n, std::int64_t patience) {
-  if (n < 0) refuse("semaphore::acquire", n);
+  require_at_least("semaphore::acquire", n, 0);
   check_cancelled(current_g());
   if (patience <= 0) return core(lock_, free_, waiters_).try_acquire(n);
   const wait_outcome how =
@@ -32,12 +32,12 @@ bool semaphore::acquire_ns(std::ptrdiff_t n, std::int64_t patience) {
 }
 
 bool semaphore::try_acquire(std::ptrdiff_t n) {
-  if (n < 0) refuse("semaphore::try_acquire", n);
+  require_at_least("semaphore::try_acquire", n, 0);
   return core(lock_, free_, waiters_).try_acquire(n);
 }
 
 void semaphore::release(std::ptrdiff_t n) {
-  if (n < 0) refuse("semaphore::release", n);
+  require_at_least("semaphore::release", n, 0);
   if (!core(lock_, free_, waiters_).release(n))
     throw std::overflow_error("weft: semaphore::release(" + std::to_string(n) +
                               "): there would be more permits than a std::ptrdiff_t can count");

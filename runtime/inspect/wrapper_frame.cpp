@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runtime/inspect/plumbing.hpp"
+#include "runtime/inspect/wrapper_frame.hpp"
 
 #include <cstddef>
 
@@ -86,7 +86,7 @@ std::string_view without_qualifiers(std::string_view type) noexcept {
 }
 
 /// What the wrapper at the beginning of `name` wraps; `is` false: it begins with something else.
-plumbing unwrap(std::string_view name) noexcept {
+wrapper_frame unwrap(std::string_view name) noexcept {
   for (const wrapper& w : wrappers)
     if (name.starts_with(w.begin)) return {true, argument(name, w.begin.size(), w.which)};
   if (name.starts_with(result_slot)) {
@@ -108,29 +108,29 @@ plumbing unwrap(std::string_view name) noexcept {
 std::string_view innermost(std::string_view type) noexcept {
   for (;;) {
     type = without_qualifiers(type);
-    const plumbing outer = unwrap(type);
+    const wrapper_frame outer = unwrap(type);
     if (!outer.is) break;
     type = outer.closure;
   }
   return type.find("(*)") == nowhere ? type : std::string_view();  // a function's own frame has its name
 }
 
-plumbing look_at(std::string_view name) noexcept {
+wrapper_frame look_at(std::string_view name) noexcept {
   for (const std::string_view begin : of_the_standard)
     if (name.starts_with(begin)) return {true, {}};
-  const plumbing found = unwrap(name);
+  const wrapper_frame found = unwrap(name);
   return {found.is, found.is ? innermost(found.closure) : std::string_view()};
 }
 
 }  // namespace
 
-plumbing find_plumbing(std::string_view function) noexcept {
+wrapper_frame find_wrapper_frame(std::string_view function) noexcept {
   // Names of templates follow their return types; both may have spaces within brackets only.
   nesting in;
   std::size_t begin = 0;
   for (std::size_t at = 0; at < function.size(); ++at) {
     if (in.pass(function, at) != 0 || function[at] != ' ') continue;
-    if (const plumbing found = look_at(function.substr(begin)); found.is) return found;
+    if (const wrapper_frame found = look_at(function.substr(begin)); found.is) return found;
     begin = at + 1;
   }
   return look_at(function.substr(begin));

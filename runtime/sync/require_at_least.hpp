@@ -8,9 +8,13 @@
 
 namespace weft::inline v0::rt {
 
-[[noreturn]] inline void refuse_number(const char* what, std::ptrdiff_t n, std::ptrdiff_t least) {
+[[noreturn]] inline void throw_too_small(const char* what, std::ptrdiff_t n, std::ptrdiff_t least) {
   throw std::invalid_argument(std::string("weft: ") + what + '(' + std::to_string(n) + "): expected " +
                               std::to_string(least) + " or more");
+}
+
+inline void require_at_least(const char* what, std::ptrdiff_t n, std::ptrdiff_t least) {
+  if (n < least) throw_too_small(what, n, least);
 }
 
 }  // namespace weft::inline v0::rt

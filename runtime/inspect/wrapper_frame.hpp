@@ -6,20 +6,19 @@
 // neither left out of a stack nor shown as they are: their names repeat the closure's, up to four times, and say
 // nothing else. What is shown of them is the closure; and nothing, if its own frame has been shown already.
 //
-// It works on names as the demangler of g++ and clang writes them. A name that it does not understand is nobody's
-// plumbing.
+// It works on names as the demangler of g++ and clang writes them. A name that it does not understand is no wrapper's.
 #pragma once
 
 #include <string_view>
 
 namespace weft::inline v0::rt {
 
-struct plumbing {
+struct wrapper_frame {
   bool is = false;           ///< the function is such a template
   std::string_view closure;  ///< the type whose code may be inlined into it; empty: of no use to anybody
 };
 
 /// `function` is demangled, whole, and without the name of the inline namespace. The result points into it.
-plumbing find_plumbing(std::string_view function) noexcept;
+wrapper_frame find_wrapper_frame(std::string_view function) noexcept;
 
 }  // namespace weft::inline v0::rt

@@ -11,7 +11,7 @@ namespace weft::inline v0::rt {
 
 /// One word that somebody else may be writing.
 template <class T>
-__attribute__((noinline, no_sanitize("thread"), no_sanitize("address"))) T peek(const T& word) noexcept {
+__attribute__((noinline, no_sanitize("thread"), no_sanitize("address"))) T racy_load(const T& word) noexcept {
   static_assert(sizeof(T) <= sizeof(void*), "larger things could be torn");
   return *static_cast<const volatile T*>(&word);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copies of fibers, by the protocol of fiber_view.hpp; and what /proc tells of a thread that sleeps in the kernel.
-#include "runtime/inspect/fiber_view.hpp"
+// Copies of fibers, by the protocol of fiber_snapshot.hpp; and what /proc tells of a thread that sleeps in the kernel.
+#include "runtime/inspect/fiber_snapshot.hpp"
 
 #include <fcntl.h>
 #include <sys/syscall.h>
@@ -11,7 +11,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "runtime/inspect/peek.hpp"
+#include "runtime/inspect/racy_load.hpp"
 #include "runtime/inspect/symbols.hpp"
 #include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/scheduler.hpp"
@@ -25,16 +25,16 @@ constexpr int attempts = 5;
 void copy_name(const G& g, char (&out)[G::name_size]) noexcept {
   std::size_t length = 0;
   for (; length + 1 < G::name_size; ++length) {
-    const char c = peek(g.name[length]);
+    const char c = racy_load(g.name[length]);
     if (c == '\0') break;
     out[length] = static_cast<unsigned char>(c) < ' ' || c == 0x7f || c == '"' ? '?' : c;
   }
   out[length] = '\0';
 }
 
-void find_thread(const G& g, fiber_view& out) noexcept {
+void find_thread(const G& g, fiber_snapshot& out) noexcept {
   for (const M* m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->all_link) {
-    if (!m->alive.load(std::memory_order_acquire) || peek(m->cur) != &g) continue;
+    if (!m->alive.load(std::memory_order_acquire) || racy_load(m->cur) != &g) continue;
     out.thread = m->tid.load(std::memory_order_relaxed);
     out.blocking = m->blocking_now.load(std::memory_order_relaxed);
     return;
@@ -53,12 +53,12 @@ struct witness {
       : id(g.id.load(std::memory_order_acquire)),
         on_cpu(g.on_cpu.load(std::memory_order_acquire)),
         wait(g.wait.look()),
-        stk(peek(g.stk)),
-        sp(peek(g.sp)) {}
+        stk(racy_load(g.stk)),
+        sp(racy_load(g.sp)) {}
   bool operator==(const witness&) const noexcept = default;
 };
 
-void set_state(const G& g, const witness& seen, fiber_view& out) noexcept {
+void set_state(const G& g, const witness& seen, fiber_snapshot& out) noexcept {
   out.reason = g.reason.load(std::memory_order_relaxed);
   if (seen.stk == nullptr)  // asked first: `on_cpu` may be left from the G's former life
     out.state = fiber_state::unstarted;
@@ -125,13 +125,13 @@ bool follows_a_call(std::uintptr_t pc) noexcept {
   const auto* const code = reinterpret_cast<const unsigned char*>(pc);
 #if defined(__x86_64__)
   constexpr unsigned char call_relative = 0xe8, group_5 = 0xff;
-  if (peek(code[-5]) == call_relative) return true;
+  if (racy_load(code[-5]) == call_relative) return true;
   for (int size = 2; size <= 7; ++size)
-    if (peek(code[-size]) == group_5 && (peek(code[-size + 1]) & 0x38) == 0x10) return true;
+    if (racy_load(code[-size]) == group_5 && (racy_load(code[-size + 1]) & 0x38) == 0x10) return true;
   return false;
 #else
-  const std::uint32_t before = std::uint32_t{peek(code[-4])} | std::uint32_t{peek(code[-3])} << 8 |
-                               std::uint32_t{peek(code[-2])} << 16 | std::uint32_t{peek(code[-1])} << 24;
+  const std::uint32_t before = std::uint32_t{racy_load(code[-4])} | std::uint32_t{racy_load(code[-3])} << 8 |
+                               std::uint32_t{racy_load(code[-2])} << 16 | std::uint32_t{racy_load(code[-1])} << 24;
   constexpr std::uint32_t branch_and_link = 0x94000000, to_register = 0xd63f0000;
   return (before & 0xfc000000) == branch_and_link || (before & 0xfffffc1f) == to_register;
 #endif
@@ -145,7 +145,7 @@ std::uintptr_t find_caller(std::uintptr_t sp, const stack& on) noexcept {
   if (sp < lo || sp >= lo + on.size || sp % sizeof(sp) != 0) return 0;
   const std::uintptr_t end = std::min(lo + on.size, sp + search_at_most);
   for (std::uintptr_t at = sp; at < end; at += sizeof(at)) {
-    const std::uintptr_t pc = peek(*reinterpret_cast<const std::uintptr_t*>(at));
+    const std::uintptr_t pc = racy_load(*reinterpret_cast<const std::uintptr_t*>(at));
     if (is_code(pc) && !is_in_c_library(pc) && follows_a_call(pc)) return pc;
   }
   return 0;
@@ -153,7 +153,7 @@ std::uintptr_t find_caller(std::uintptr_t sp, const stack& on) noexcept {
 
 }  // namespace
 
-bool look_at_fiber(const G& g, fiber_view& out) noexcept {
+bool look_at_fiber(const G& g, fiber_snapshot& out) noexcept {
   for (int attempt = 0; attempt < attempts; ++attempt) {
     const witness before(g);
     if (before.id == 0) return false;
@@ -163,14 +163,14 @@ bool look_at_fiber(const G& g, fiber_view& out) noexcept {
     out.blocking = false;
     set_state(g, before, out);
     copy_name(g, out.name);
-    out.spawn_site = peek(g.spawn_site);
-    out.locked_to_thread = peek(g.pinned) != nullptr;
+    out.spawn_site = racy_load(g.spawn_site);
+    out.locked_to_thread = racy_load(g.pinned) != nullptr;
     bool whole = true;
     if (out.state == fiber_state::running) {
       find_thread(g, out);
       whole = out.thread != 0;
     } else if (out.state != fiber_state::unstarted) {
-      whole = peek(before.stk->owner) == &g && walk_left_stack(*before.stk, before.sp, out.frames);
+      whole = racy_load(before.stk->owner) == &g && walk_left_stack(*before.stk, before.sp, out.frames);
     }
     std_atomics::fence_seq_cst();  // the second look comes after the frames were read
     if (whole && witness(g) == before) return true;

@@ -18,7 +18,7 @@ namespace weft::inline v0::rt {
 
 enum class fiber_state : std::uint8_t { running, runnable, unstarted, waiting };
 
-struct fiber_view {
+struct fiber_snapshot {
   std::uint64_t id = 0;
   char name[G::name_size] = {};  ///< printable, terminated
   fiber_state state = fiber_state::runnable;
@@ -32,7 +32,7 @@ struct fiber_view {
 };
 
 /// Copies `g`. False: it is not a live fiber. Allocates nothing, takes no lock. Any thread.
-bool look_at_fiber(const G& g, fiber_view& out) noexcept;
+bool look_at_fiber(const G& g, fiber_snapshot& out) noexcept;
 
 /// What an M's thread, asleep in the kernel, is doing there.
 struct blocked_call {

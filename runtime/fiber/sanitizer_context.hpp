@@ -6,7 +6,7 @@
 
 namespace weft::inline v0::rt {
 
-struct sanitizer_view {
+struct sanitizer_context {
   const void* bottom = nullptr;
   std::size_t size = 0;
   void* fake_stack = nullptr;  ///< ASan's, while the execution is left

@@ -4,7 +4,8 @@
 //
 // Invariants of a `resolved_options` that `resolve` returned:
 //   1 <= maxprocs <= max_width, min_stack_size <= stack_size <= max_stack_size (not rounded to pages),
-//   max_threads >= 1, shutdown_grace >= 0. Whether the netpoll backend can be had is found out by run(), which starts it.
+//   max_threads >= 1, shutdown_grace >= 0. Whether the netpoll backend can be had is found out by run(), which starts
+//   it.
 // The environment is read in `resolve` and nowhere else, once, before the runtime starts its first thread: getenv may
 // not run beside setenv.
 #pragma once

@@ -13,9 +13,8 @@
 //
 // Locks, all leaves, none held while another is taken:
 //  - shard_state::growing, a sleeping lock held across mmap and mprotect (once in 64 MiB): a spin lock there would have
-//  every
-//    other M burn until the kernel is done. Only `bind_stack` takes it, on an M's stack. One shard has one P, so it is
-//    contended only while a P changes hands.
+//    every other M burn until the kernel is done. Only `bind_stack` takes it, on an M's stack. One shard has one P, so
+//    it is contended only while a P changes hands.
 //  - pool::taking serialises those who take batches, so that the pop of a lock-free list needs no counter against ABA:
 //    whoever reads `next_batch` knows that nobody else can remove that batch. Putting takes no lock.
 //

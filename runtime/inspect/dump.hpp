@@ -6,9 +6,9 @@
 //         main::{lambda()#1}::operator()() const+0x11 (server+0x1043)
 //       spawned at main+0x33 (server+0x1233)
 //
-// Nobody is stopped: each fiber is shown as it was at a moment of its own (fiber_snapshot.hpp). Fibers that wait for the
-// same reason at the same place, spawned at the same place, share one stack. The runtime's own frames are left out. No
-// lock of the scheduler is taken, so a thread may call this whatever it holds; it allocates, and looks names up in
+// Nobody is stopped: each fiber is shown as it was at a moment of its own (fiber_snapshot.hpp). Fibers that wait for
+// the same reason at the same place, spawned at the same place, share one stack. The runtime's own frames are left out.
+// No lock of the scheduler is taken, so a thread may call this whatever it holds; it allocates, and looks names up in
 // files.
 //
 // A fiber's stack may be too small for this, so a caller on one has it done by a thread that is made for it.

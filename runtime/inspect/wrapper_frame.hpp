@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames between the scheduler and the code of a fiber: `run_closure`, `callable_ref` and their like, and the standard's
-// `invoke` that they go through.
+// Frames between the scheduler and the code of a fiber: `run_closure`, `callable_ref` and their like, and the
+// standard's `invoke` that they go through.
 //
 // They are templates over the user's closure, and in optimised builds its code is inlined into them, so they can be
 // neither left out of a stack nor shown as they are: their names repeat the closure's, up to four times, and say

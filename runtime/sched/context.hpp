@@ -47,8 +47,7 @@ void probe_sanitizer_hooks() noexcept;
 void describe_thread_stack(sanitizer_context& view) noexcept;
 
 /// The execution that is left: where its context and exception state are saved, and the fiber whose `on_cpu` is cleared
-/// then
-/// (nullptr: an M's loop, or the runner of a fiber that has ended).
+/// then (nullptr: an M's loop, or the runner of a fiber that has ended).
 struct departure {
   void** sp;
   eh_globals* eh;

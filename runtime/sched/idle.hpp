@@ -14,7 +14,7 @@
 // The contract for the scheduler. "Lock" is the scheduler lock, which guards the lists of idle Ps and idle Ms.
 //   Submit
 //    1  Publish: put_next; or put / a push to the global queue / a timer's new earliest time, then fence_seq_cst().
-//       (put_next's exchange is the fence; the fiber it displaced goes to the ring after it, without one:
+//       (put_next's exchange is the fence; the fiber it displaced goes to the ring after it, without one: see
 //       run_queue.hpp.)
 //    2  if (submit_wants_wake()) wake.      Pairs with 9. Waking nobody is right for `ready` into an empty runnext:
 //       its caller is about to park and to run that fiber itself; the monitor's tick is the safety net. Nor does a
@@ -33,8 +33,7 @@
 //    7  Found while searching: if (end_search_found()) one of: wake at once (2, 3), or look at everything first, as in
 //       9, and wake only if there is something left: a scan of a few Ps is cheaper than a wake-up in vain.
 //    8  Nothing found: lock; look at the global queue once more (take from it, unlock, go to 7 if searching); push the
-//    P
-//       to the idle list; give_up_p(searching); unlock.
+//       P to the idle list; give_up_p(searching); unlock.
 //    9  *Every* M that gave up a P, searching or not, looks at everything again: the global queue, empty() of each P's
 //       queue, the earliest timer of each P. Pairs with 1 and 2. If there is something: lock; pop an idle P; if there
 //       is one take_p(), unlock, begin_search(), go to 4. If there is none, sleep: each P is in somebody's hands, and

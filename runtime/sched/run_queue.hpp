@@ -11,17 +11,16 @@
 //   I2  only the owner stores the tail, ring slots of its own queue, and non-null values into runnext.
 //   I3  a fiber that put_next displaced goes to the ring at once; until then `displacing_` is true.
 //   I4  a fiber is in at most one slot of one queue; whoever moves the head over it, or swaps it out of runnext, owns
-//   it.
+//       it.
 //
 // Memory-order pairs (R release, A acquire)
 //   tail_ R in put, steal_from        -> A in steal_from, empty: the slot and the fiber's own fields
 //   head_ R by the CAS of get, take_half, steal_from -> A in put: the slot was read before it is filled again
 //   next_ seq_cst exchange in put_next -> A in steal_next, peek_next, empty: the fiber's own fields
 //   displacing_: true before the exchange of put_next, false R after the tail's store in put -> A in empty, after
-//   next_:
-//                whoever sees what the exchange did (or what a thief made of it) sees true, or the displaced in the
-//                ring (the CAS of get_next and steal_next carry on the exchange's release sequence, so they need no
-//                release)
+//                next_: whoever sees what the exchange did (or what a thief made of it) sees true, or the displaced in
+//                the ring (the CAS of get_next and steal_next carry on the exchange's release sequence, so they need
+//                no release)
 //   next_ seq_cst exchange in put_next + seq_cst load in idle_state::submit_wants_wake
 //                                     -> fence in idle_state::give_up_p + loads in empty: the submit/idle pair.
 //

@@ -8,16 +8,17 @@
 // shelters what runs in it from everything outside. `G::cancel` caches the answer, so that a wait's entry costs one
 // load; it is recomputed whenever frames or flags change.
 //
-//   cancel  1  flag: set the region or base, recompute `G::cancel` of the fiber and of all fibers below its nurseries (mark)
+//   cancel  1  flag: set the region or base, recompute `G::cancel` of the fiber and of all fibers below its nurseries
+//              (mark)
 //           2  fence of all threads
 //           3  claim: each of these whose wait is open and cancellable; then wake them, in one batch
 //   wait       arm; look at `G::cancel`                                              (wait.hpp)
 //
 // Invariants
-//  1. `frames`, the flags in them, `base_cancelled` and writes of `cancel` belong to the fiber's `scope_lock`; the frames' memory to the
-//     fiber, which unlinks them under that lock.
-//  2. A canceller may hold a G and an id; under the scope lock `id` says whether it is still that fiber. A fiber that somebody may want
-//     to cancel gives its id up under its scope lock (`retire_identity`).
+//  1. `frames`, the flags in them, `base_cancelled` and writes of `cancel` belong to the fiber's `scope_lock`; the
+//     frames' memory to the fiber, which unlinks them under that lock.
+//  2. A canceller may hold a G and an id; under the scope lock `id` says whether it is still that fiber. A fiber that
+//     somebody may want to cancel gives its id up under its scope lock (`retire_identity`).
 //  3. A nursery's members are pinned by its lock: a child leaves it, under that lock, as its last act.
 //  4. Nothing is linked per wait.
 // Lock order, downwards in the tree: cancel_scope lock < scope_lock of a fiber < lock of a nursery it has opened <
@@ -55,8 +56,8 @@ void cancel_everybody(const G* except) noexcept;
 /// A fiber that others may want to cancel ends: from here on its id names nobody.
 void retire_identity(G* g) noexcept;
 
-/// What a cancelled wait throws: `cancelled` in a fiber, std::system_error (operation_canceled) on a plain thread, which
-/// only the end of the runtime cancels.
+/// What a cancelled wait throws: `cancelled` in a fiber, std::system_error (operation_canceled) on a plain thread,
+/// which only the end of the runtime cancels.
 [[noreturn]] void throw_cancelled();
 /// Throws that if the caller's next wait must; one load otherwise.
 inline void check_cancelled(G* g) {

@@ -2,9 +2,10 @@
 // Joining a fiber.
 //
 // Invariants
-//  1. `error_` and `cancelled_` are written once, by the fiber, before the release store of `done_`; readers come after its acquire,
-//     and the one who joins takes the error away.
-//  2. The fiber holds a reference until `finish` has woken everybody, so a joiner that destroys the handle destroys nothing under it.
+//  1. `error_` and `cancelled_` are written once, by the fiber, before the release store of `done_`; readers come after
+//     its acquire, and the one who joins takes the error away.
+//  2. The fiber holds a reference until `finish` has woken everybody, so a joiner that destroys the handle destroys
+//     nothing under it.
 //  3. A joiner is in `joiners_` only while `done_` is false under the lock.
 #include <weft/error.hpp>
 
@@ -26,8 +27,8 @@ using namespace rt;
 completion::~completion() = default;
 
 void completion::release() noexcept {
-  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1)
-    delete this;  // release what we did, acquire what the others did
+  // Releases what the caller did, acquires what the others did.
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
 }
 
 void completion_access::finish(completion& c, std::exception_ptr error, bool was_cancelled) noexcept {
@@ -97,10 +98,10 @@ select_entry completion::end_case() noexcept { return {&completion_access::end_c
 
 void completion::take_error() {
   if (error_ != nullptr) {
-    taken_.store(true,
-                 std::memory_order_release);  // pairs with the acquire in `taken`: the scope does not throw it again
-    std::rethrow_exception(
-        std::move(error_));  // the joiner's alone: whoever lets go of `this` last drops nothing of it
+    // Pairs with the acquire in `taken`: the scope does not throw it again.
+    taken_.store(true, std::memory_order_release);
+    // The joiner's alone: the last to let go of `this` drops nothing of it.
+    std::rethrow_exception(std::move(error_));
   }
   if (cancelled_) throw fiber_cancelled("the joined fiber was cancelled");
 }

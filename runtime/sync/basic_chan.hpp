@@ -4,23 +4,28 @@
 //   core { lock, state, count, head, capacity, receivers, senders } followed by `capacity` slots of raw storage
 //
 // Invariants, under the lock
-//  1. At least one of `receivers` and `senders` holds no waiter that can still be claimed (a select may wait on both sides at once).
+//  1. At least one of `receivers` and `senders` holds no waiter that can still be claimed (a select may wait on both
+//     sides at once).
 //  2. count > 0 means no receiver waits; count < capacity means no sender waits.
-//  3. A value is in exactly one place: with its sender, in a slot of the ring, or with its receiver. It leaves a waiting sender, or
-//     reaches a waiting receiver, only after that waiter's claim was won.
-//  4. Under the lock elements are only move-constructed into raw storage and the emptied shells destroyed; no other user code runs.
+//  3. A value is in exactly one place: with its sender, in a slot of the ring, or with its receiver. It leaves a
+//     waiting sender, or reaches a waiting receiver, only after that waiter's claim was won.
+//  4. Under the lock elements are only move-constructed into raw storage and the emptied shells destroyed; no other
+//     user code runs.
 //  5. A waker's last access to the channel is the release of the lock.
 //
-// Stripes. A channel that nobody sends to and everybody selects on, to hear of its end, would have all of them take one lock twice for
-// each select. Once such waits were seen to contend, the receivers that select wait in one of several queues with a lock of its own:
-//   - while it is striped nothing was ever sent, so the only thing that can make it ready is the close, which takes all locks;
-//   - whoever sends ends that for good, before it does anything else: it takes all locks, and moves those who wait into the one queue,
-//     in the order of the times at which they came.
+// Stripes. A channel that nobody sends to and everybody selects on, to hear of its end, would have all of them take one
+// lock twice for each select. Once such waits were seen to contend, the receivers that select wait in one of several
+// queues with a lock of its own:
+//   - while it is striped nothing was ever sent, so the only thing that can make it ready is the close, which takes all
+//     locks;
+//   - whoever sends ends that for good, before it does anything else: it takes all locks, and moves those who wait into
+//     the one queue, in the order of the times at which they came.
 //   Lock order: as everywhere by address, the channel's own lock and the stripes' alike.
 //
-// Looks without the lock (`may_send`, `may_receive`): false means that at some moment of the call there was nothing to do. They read
-// one of `count` and the head of a list, and then `state`: as a channel is never opened again, it was open at the first read too
-// (hence its acquire). All three are written under the lock, by relaxed atomic stores, which cost what plain ones do.
+// Looks without the lock (`may_send`, `may_receive`): false means that at some moment of the call there was nothing to
+// do. They read one of `count` and the head of a list, and then `state`: as a channel is never opened again, it was
+// open at the first read too (hence its acquire). All three are written under the lock, by relaxed atomic stores, which
+// cost what plain ones do.
 //
 // `Env` as in runtime/wait/waiter.hpp. Locked instructions: an operation that need not wait takes the lock, 1; one that
 // meets a waiter also claims, 1, and wakes, 1. The unlock is a plain store.

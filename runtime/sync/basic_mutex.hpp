@@ -6,12 +6,13 @@
 // him.
 //
 // Invariants
-//  1. While the queue lock is set nobody else changes the word: every compare-and-swap expects it clear, so the holder may store.
+//  1. While the queue lock is set nobody else changes the word: every compare-and-swap expects it clear, so the holder
+//     may store.
 //  2. `waiters` is the length of the list; it changes under the queue lock.
-//  3. `woken` is set by the unlock that wakes a waiter without handing over, and cleared by that waiter when it takes the mutex or queues
-//     again; while it is set an unlock wakes nobody else.
-//  4. Destroy after wake: an unlock's last access to the object is the store (or compare-and-swap) that frees the mutex, or the one that
-//     releases the queue lock when it hands over. It wakes afterwards.
+//  3. `woken` is set by the unlock that wakes a waiter without handing over, and cleared by that waiter when it takes
+//     the mutex or queues again; while it is set an unlock wakes nobody else.
+//  4. Destroy after wake: an unlock's last access to the object is the store (or compare-and-swap) that frees the
+//     mutex, or the one that releases the queue lock when it hands over. It wakes afterwards.
 //  5. lock() cannot be cancelled and waits in one queue without a timer: its waiter's claim is a plain store.
 //
 // Memory order: who takes the mutex acquires what the last unlock released; both are on the word. Who is handed it
@@ -125,8 +126,8 @@ class basic_mutex {
     auto* const g = static_cast<typename Env::fiber*>(next->g);
     const bool starved = Env::now() - static_cast<nanoseconds_t>(std::size_t{next->amount}) > starved_after;
     next->result = starved ? wait_result::ok : wait_result::closed;
-    word_.store(starved ? w : (w & ~locked) | woken,
-                std::memory_order_release);  // w is as before the queue lock was set
+    // `w` is as before the queue lock was set.
+    word_.store(starved ? w : (w & ~locked) | woken, std::memory_order_release);
     Env::wake(g);
     return true;
   }

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// shared_mutex: one word {readers:29, somebody waits:1, writer:1, queue lock:1} and two lists, of writers and of readers.
+// shared_mutex: one word {readers:29, somebody waits:1, writer:1, queue lock:1} and two lists, of writers and of
+// readers.
 //
-// Nobody overtakes who waits: it is handed over, and whoever is let go has it. Who comes while somebody waits, waits; so
-// a waiting writer holds back new readers, and a writer that unlocks lets in all readers that waited, before the next
-// writer: the two sides take turns.
+// Nobody overtakes who waits: it is handed over, and whoever is let go has it. Who comes while somebody waits, waits;
+// so a waiting writer holds back new readers, and a writer that unlocks lets in all readers that waited, before the
+// next writer: the two sides take turns.
 //
 // Invariants
-//  1. While the queue lock is set nobody else changes the word: every compare-and-swap expects it clear, so the holder may store.
+//  1. While the queue lock is set nobody else changes the word: every compare-and-swap expects it clear, so the holder
+//     may store.
 //  2. `somebody waits` says whether a list is not empty; it changes under the queue lock.
-//  3. While it is free nobody waits who can still be claimed: who leaves (an unlock, a waiter whose time is up) admits the next.
-//  4. Destroy after wake: an unlock's last access to the object is the compare-and-swap or store that leaves it. It wakes afterwards.
+//  3. While it is free nobody waits who can still be claimed: who leaves (an unlock, a waiter whose time is up) admits
+//     the next.
+//  4. Destroy after wake: an unlock's last access to the object is the compare-and-swap or store that leaves it. It
+//     wakes afterwards.
 //
 // Memory order: readers and writers acquire on the word what those before have released there (readers' releases are a
 // release sequence of read-modify-writes, so the writer after them acquires them all); who is handed it learns that

@@ -36,13 +36,13 @@ chan_core* chan_make(const element_ops& ops, std::ptrdiff_t capacity) {
 }
 
 void chan_retain(chan_core* c) noexcept {
-  if (c != nullptr)
-    c->handles.fetch_add(1, std::memory_order_relaxed);  // the caller has a handle: it cannot go to zero
+  // Relaxed: the caller has a handle, so the count cannot go to zero.
+  if (c != nullptr) c->handles.fetch_add(1, std::memory_order_relaxed);
 }
 
 void chan_release(chan_core* c) noexcept {
-  if (c == nullptr || c->handles.fetch_sub(1, std::memory_order_acq_rel) != 1)
-    return;  // publish ours, see the others' last use
+  // Publishes the caller's last use, sees the others'.
+  if (c == nullptr || c->handles.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   if (c->stop_source != nullptr) c->stop_source(*c);
   c->destroy_rest();
   c->~chan_core();

@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // A channel that a timer feeds: behind after, timer and ticker.
 //
-// Problem: `stop` and `reset` promise that no value of the former setting arrives any more, whatever of it is on its way,
-// and tell whether one was still to come. Go gets this from a sequence number, a send lock and a flag for the send in
-// flight; here everything that must agree lies under the channel's own lock, and receivers need to know nothing of it.
+// Problem: `stop` and `reset` promise that no value of the former setting arrives any more, whatever of it is on its
+// way, and tell whether one was still to come. Go gets this from a sequence number, a send lock and a flag for the send
+// in flight; here everything that must agree lies under the channel's own lock, and receivers need to know nothing of
+// it.
 //
-//   timer fires, under the heap's lock      keeps the channel alive (try_retain), says for the M's loop: deliver(setting)
-//   deliver, under the channel's lock       is it still this setting, and newer than the last? hand the value to a receiver, or buffer
-//                                           it, if there is room
-//   stop, reset, under the channel's lock   take the timer off its heap; a new setting: what was fired is stale from here on;
-//                                           drop what lies in the buffer
+//   timer fires, under the heap's lock      keeps the channel alive (try_retain), says for the M's loop:
+//                                           deliver(setting)
+//   deliver, under the channel's lock       is it still this setting, and newer than the last? hand the value to a
+//                                           receiver, or buffer it, if there is room
+//   stop, reset, under the channel's lock   take the timer off its heap; a new setting: what was fired is stale from
+//                                           here on; drop what lies in the buffer
 //
 // Invariants
-//  1. `setting_`, `pending_` and the alarm belong to the channel's lock. While the alarm is in a heap nobody writes to it but `fire`.
-//  2. A value is sent only by `deliver`, and only for the setting that fired it. A receiver gets it, or finds it in the buffer, or
-//     stop and reset take it back: it is in one of these places, since all of them need the lock.
+//  1. `setting_`, `pending_` and the alarm belong to the channel's lock. While the alarm is in a heap nobody writes to
+//     it but `fire`.
+//  2. A value is sent only by `deliver`, and only for the setting that fired it. A receiver gets it, or finds it in the
+//     buffer, or stop and reset take it back: it is in one of these places, since all of them need the lock.
 //  3. The buffer has room for one. A ticker whose last tick nobody took loses the next.
-//  4. Ticks arrive in the order in which they were due: one whose `deliver` was overtaken by the next tick's, since its M had lost its
-//     CPU between the two steps, is lost.
+//  4. Ticks arrive in the order in which they were due: one whose `deliver` was overtaken by the next tick's, since its
+//     M had lost its CPU between the two steps, is lost.
 // Lock order: channel < heap. No lock-free step but the count of handles.
 #pragma once
 
@@ -30,8 +33,8 @@
 
 namespace weft::inline v0::rt {
 
-/// `Base` is a basic_chan with room for one value. `Alarm` has `start(setting, when, period)`, which returns whether the
-/// sleeper must hear of it, and `stop()`; both are called under the channel's lock.
+/// `Base` is a basic_chan with room for one value. `Alarm` has `start(setting, when, period)`, which returns whether
+/// the sleeper must hear of it, and `stop()`; both are called under the channel's lock.
 template <class Env, class Base, class Alarm>
 class timer_chan : public Base {
  public:

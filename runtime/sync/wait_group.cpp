@@ -2,10 +2,11 @@
 // wait_group: one word {count:32, waiters:31, lock:1} and the list of those who wait.
 //
 // Invariants
-//  1. `waiters` is the length of the list; both change only under the lock bit. `count` changes by a compare-and-swap at any time,
-//     except that the step to zero with waiters present takes the lock bit in the same instruction.
-//  2. Destroy after wake: whoever sees {0, *, unlocked} may go, and destroy the object. Therefore the last `done` keeps the lock bit set
-//     until it has emptied the list, and the store that clears it is its last access; it wakes afterwards.
+//  1. `waiters` is the length of the list; both change only under the lock bit. `count` changes by a compare-and-swap
+//     at any time, except that the step to zero with waiters present takes the lock bit in the same instruction.
+//  2. Destroy after wake: whoever sees {0, *, unlocked} may go, and destroy the object. Therefore the last `done` keeps
+//     the lock bit set until it has emptied the list, and the store that clears it is its last access; it wakes
+//     afterwards.
 //  3. A waiter that was woken does not touch the object again.
 //
 // Memory order: the compare-and-swap of `add` is acq_rel: each `done` releases what its caller did, the last one
@@ -72,8 +73,8 @@ void wait_group::add(int n) {
     std::uint64_t next = (static_cast<std::uint64_t>(count) << count_shift) | (word & (waiters_mask | lock_bit));
     const bool last = count == 0 && (word & waiters_mask) != 0;
     if (last || (count == 0 && (word & lock_bit) != 0)) {
-      if ((word & lock_bit) !=
-          0) {  // somebody is about to wait, or to leave: who is there must be known before the step to zero
+      // A fiber is about to wait, or to leave: the number of waiters must be known before the step to zero.
+      if ((word & lock_bit) != 0) {
         bit_lock_pause(turn++);
         word = word_.load(std::memory_order_relaxed);
         continue;
@@ -85,8 +86,8 @@ void wait_group::add(int n) {
     break;
   }
   const g_list woken = wait_queue<env>(waiters_).pop_all(wait_result::ok);
-  word_.fetch_and(~(waiters_mask | lock_bit),
-                  std::memory_order_release);  // the last access: an `add` may have come in between
+  // The last access. Not a store: an `add` may have come in between.
+  word_.fetch_and(~(waiters_mask | lock_bit), std::memory_order_release);
   wake_all(woken);
 }
 

@@ -1,27 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 // Waiting for the first of several: one claim word, a waiter in each queue.
 //
-//   look     in random order, each object alone: what may be ready without its lock is tried under it (no lock of a quiet channel is
-//            touched while another case can go on; a channel that everybody selects on is not a bottleneck for the busy)
+//   look     in random order, each object alone: what may be ready without its lock is tried under it (no lock of a
+//            quiet channel is touched while another case can go on; a channel that everybody selects on is not a
+//            bottleneck for the busy)
 //   decide   the locks of all objects, in the order of their addresses, each once; every case tried in random order
-//   park     arm once, a waiter per case, the timer; the look at the cancel flag; park; the hook frees the locks in their order
+//   park     arm once, a waiter per case, the timer; the look at the cancel flag; park; the hook frees the locks in
+//            their order
 //   after    the queue of every case but the winner's: lock, unlink if linked, unlock
 //
-// What may be decided by looks alone: a case that was done was ready when it was done, so a random choice needs no more. That nothing
-// was ready (`blocking` false), or that nothing before the chosen one was (`biased`), is a statement about all cases at one moment:
-// those look at all under all locks, unless there is one case, or the first one is ready.
+// What may be decided by looks alone: a case that was done was ready when it was done, so a random choice needs no
+// more. That nothing was ready (`blocking` false), or that nothing before the chosen one was (`biased`), is a statement
+// about all cases at one moment: those look at all under all locks, unless there is one case, or the first one is
+// ready.
 //
 // Invariants
 //  1. Only the winner of the claim writes a waiter's `result`, so at most one waiter of a select has one.
-//  2. No case can win before all locks have been taken and the word is armed; none is armed while a case is tried. So a select never
-//     pairs with itself, and of two selects that face each other one finds the other parked, or neither.
-//  3. A waiter may be moved to another queue of its object, by whoever holds the locks of both; so the place of one that waits is
-//     looked up again under the lock. What was chosen before its lock was taken may have moved: `attempt` says so, and all is done anew.
-//  4. The hook may read the nodes until it has freed the last lock: a fiber that was woken meanwhile has yet to take every lock but
-//     the winner's, and if the last lock is the winner's, it was claimed after that lock was freed.
+//  2. No case can win before all locks have been taken and the word is armed; none is armed while a case is tried. So a
+//     select never pairs with itself, and of two selects that face each other one finds the other parked, or neither.
+//  3. A waiter may be moved to another queue of its object, by whoever holds the locks of both; so the place of one
+//     that waits is looked up again under the lock. What was chosen before its lock was taken may have moved: `attempt`
+//     says so, and all is done anew.
+//  4. The hook may read the nodes until it has freed the last lock: a fiber that was woken meanwhile has yet to take
+//     every lock but the winner's, and if the last lock is the winner's, it was claimed after that lock was freed.
 //
-// Lock order: objects by the address of their locks, then the timers' heap. Locked instructions: one lock and the claim of whoever
-// waits there, if something is ready at the look; 2k - 1 locks otherwise for k objects. No allocation.
+// Lock order: objects by the address of their locks, then the timers' heap. Locked instructions: one lock and the claim
+// of whoever waits there, if something is ready at the look; 2k - 1 locks otherwise for k objects. No allocation.
 //
 // An object becomes selectable by a constant of type select_ops.
 #pragma once

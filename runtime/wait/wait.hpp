@@ -13,8 +13,7 @@
 //
 // A claim that was won stands: what was handed over is returned, whatever the cancel flag says by then. Arming comes
 // before linking and before the look: a canceller that came too early for the claim has set the flag, and the look
-// finds it
-// (Dekker; the fence is on the canceller's side).
+// finds it (Dekker; the fence is on the canceller's side).
 //
 // Locked instructions: none here; the queue's lock, and the waker's claim, are the caller's.
 #pragma once

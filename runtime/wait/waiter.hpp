@@ -9,9 +9,9 @@
 //
 // Invariants
 //  1. `linked` and the links change only under the lock of the object whose queue it is.
-//  2. A waker looks at a waiter only under that lock, until it has won the claim: the frame cannot die before its fiber has taken
-//     the same lock and found `linked` false. Therefore a resumed fiber always locks every queue that it was not woken through, and
-//     never peeks at `linked` without.
+//  2. A waker looks at a waiter only under that lock, until it has won the claim: the frame cannot die before its fiber
+//     has taken the same lock and found `linked` false. Therefore a resumed fiber always locks every queue that it was
+//     not woken through, and never peeks at `linked` without.
 //  3. Claim first, move the value second. A lost claim means: take the next waiter.
 //
 // `Env` is the world that the protocol runs in: the scheduler in production (runtime/wait/env.hpp), the model checker

@@ -17,7 +17,7 @@ namespace weft::inline v0::rt {
 
 namespace {
 
-constinit std::atomic<pid_t> speaker{0};  // relaxed: it only says who came first
+constinit std::atomic<pid_t> speaker{0};  // relaxed: it only says which thread came first
 
 // Release and acquire: the report is constant, but what it refers to is set up with it.
 constinit std::atomic<const fatal_report*> report{nullptr};
@@ -42,8 +42,8 @@ bool caller_is_cancelled() noexcept {
   return r != nullptr && r->caller_is_cancelled();
 }
 
-// Who comes second, from another thread, does not return; who comes again, from within the report, ends the process at
-// once.
+// The first caller goes on. A second one, on another thread, does not return; the first, if it comes again from within
+// the report, ends the process at once.
 void become_speaker() noexcept {
   const pid_t self = gettid();
   pid_t first = 0;

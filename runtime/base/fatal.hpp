@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of the process where state is broken, or where nobody is left to hear of an error: a sentence, who it was,
-// exit status 2.
+// The end of the process where state is broken, or where nothing is left that could handle an error: a sentence, which
+// fiber it was, exit status 2.
 //
 // Nothing is unwound and no handler of atexit runs: others may be in the middle of anything. What the program has put
 // into stdout's buffer is written if nobody holds that stream. The first thread to get here speaks, others wait for the

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slow half of the internal lock. Between two looks at it there are ever more pauses: each look takes the cache
-// line from the holder, who mostly comes back for the same lock at once and goes through with a few operations
+// line from the holder, which usually comes back for the same lock at once and goes through with a few operations
 // undisturbed (four producers and four consumers of one channel on two CPUs: 25 ns an item with a look after each
 // pause, 19.5 so). After 92 pauses the holder is probably not running: yield, and if yielding does not help (a
 // real-time thread yields to nobody of lower rank) sleep 50 µs at a time.

@@ -24,7 +24,7 @@ struct debug_settings {
   int schedtrace_ms = 0;  ///< A line of scheduler state every so many milliseconds; 0: none.
   int scheddetail = 0;    ///< 1: with each such line, one for every P, M and G.
   int handoffs = 0;       ///< 1: each place that blocks or burns a thread is named once.
-  int netpoll = 0;        ///< 1: who serves sockets and files is said when they are first used, and why.
+  int netpoll = 0;        ///< 1: says what serves sockets and files when they are first used, and why.
 };
 
 /// resolved_options is `options` with every default replaced by its value.
@@ -34,7 +34,7 @@ struct resolved_options {
   bool maxprocs_follows_machine = false;
   std::size_t stack_size = standard_stack_size;
   netpoll_backend netpoll = netpoll_backend::automatic;
-  const char* netpoll_source = "";  ///< who chose io_uring, if it was chosen: for the error
+  const char* netpoll_source = "";  ///< the setting that chose io_uring, if it was chosen: for the error
   int max_threads = 1;
   std::size_t max_fibers = 0;
   bool pin_main = false;

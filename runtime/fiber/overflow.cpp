@@ -135,7 +135,7 @@ struct code_address {
 
 class frame_list {
  public:
-  // A recursion is one line, so that the list reaches what began it. False: full.
+  // A recursion is one line, so that the list reaches what began it. Returns false if it is full.
   bool add(std::uintptr_t pc, bool is_return_address) noexcept {
     if (count_ != 0 && frames_[count_ - 1].pc == pc) {
       ++frames_[count_ - 1].times;
@@ -284,7 +284,7 @@ void report(const stack& below, std::uintptr_t address, const void* context) noe
   const registers at = read_registers(context);
   const overflow_info who = owner_info(below);
   const stack* const current = find_stack(to_pointer(at.sp));
-  // The frame pointer too: a large frame may have its end, and so sp, beyond the guard.
+  // The frame pointer also: a large frame may have its end, and so sp, beyond the guard.
   const bool overflowed = current == &below || find_stack(to_pointer(at.fp)) == &below;
   signal_writer out;
   if (overflowed) {
@@ -353,7 +353,7 @@ void chain(int signal, siginfo_t* info, void* context) noexcept {
   const struct sigaction& former = former_slots[former_index.load(std::memory_order_acquire)].of[signal_index(signal)];
   const bool has_function = former.sa_handler != SIG_DFL && former.sa_handler != SIG_IGN;
   if (!has_function) {
-    // Ignoring a real fault would repeat it for ever.
+    // Ignoring a real fault would repeat it forever.
     if (former.sa_handler == SIG_IGN && info->si_code <= 0) return;
     take_default_action(signal, info);
     return;
@@ -469,7 +469,7 @@ void drop_thread_altstack() noexcept {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   stack_t present{};
   sigaltstack(nullptr, &present);
-  // Somebody may have put his own in place of ours.
+  // The program may have put its own in place of ours.
   if (present.ss_sp == static_cast<char*>(given.memory) + page) {
     stack_t former = given.replaced;
     former.ss_flags &= SS_DISABLE;

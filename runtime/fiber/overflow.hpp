@@ -29,7 +29,7 @@ extern std::atomic<overflow_info (*)(void* owner)> describe_owner;
 // our handler still stands, and puts it before a handler that has replaced it. Any thread.
 void install_overflow_handler() noexcept;
 
-// overflow_handler_installed: whether ours is still the handler of both signals. False: say so in a dump.
+// overflow_handler_installed: returns true if ours is still the handler of both signals. A dump says so if not.
 [[nodiscard]] bool overflow_handler_installed() noexcept;
 
 // fault_on_guard: after a system call that failed with EFAULT, for the buffer it was given. The kernel raises no signal
@@ -38,8 +38,8 @@ void install_overflow_handler() noexcept;
 void fault_on_guard(const void* buffer, std::size_t size) noexcept;
 
 // give_thread_altstack: an alternate signal stack of 64 KiB for the calling thread, unless it has one that is large
-// enough (a sanitizer's, the user's). False: no memory; an overflow on this thread then ends the process without a
-// report.
+// enough (a sanitizer's, the user's). Returns false if there is no memory; an overflow on this thread then ends the
+// process without a report.
 bool give_thread_altstack() noexcept;
 
 // drop_thread_altstack: takes back what give_thread_altstack gave to the calling thread, and restores what it replaced.

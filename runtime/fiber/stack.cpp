@@ -15,8 +15,8 @@
 //  - shard_state::growing, a sleeping lock held across mmap and mprotect (once in 64 MiB): a spin lock there would have
 //    every other M burn until the kernel is done. Only `bind_stack` takes it, on an M's stack. One shard has one P, so
 //    it is contended only while a P changes hands.
-//  - pool::taking serialises those who take batches, so that the pop of a lock-free list needs no counter against ABA:
-//    whoever reads `next_batch` knows that nobody else can remove that batch. Putting takes no lock.
+//  - pool::taking serialises the threads that take batches, so that the pop of a lock-free list needs no counter
+//    against ABA: the thread that reads `next_batch` knows that no other can remove that batch. Putting takes no lock.
 //
 // Memory order
 //  - arena::end: stored with release when the arena is complete, loaded with acquire by `arena_of`.

@@ -13,7 +13,7 @@
 //
 // Invariants
 //  - Descriptors and arenas are never freed: any `stack*` ever seen may be read at any later time, also in a signal
-//    handler, and an address belongs to the same stack for ever.
+//    handler, and an address belongs to the same stack forever.
 //  - A stack is in one place: on a fiber, in one P's cache, or in the shared pool of its size.
 //  - The guard stands before the first `bind_stack` of its slot returns, and is never taken away.
 //  - The hot path (`stack_cache::get`, `put`) makes no system call and takes no lock; a `put` that overflows the cache
@@ -61,7 +61,8 @@ class stack_cache {
  public:
   static constexpr std::size_t magazine_size = 32;
 
-  // No destructor: Ps are never destroyed (statics that outlive main still find them); who retires a P calls `drain`.
+  // No destructor: Ps are never destroyed (statics that outlive main still find them); the thread that retires a P
+  // calls `drain`.
   constexpr stack_cache() noexcept = default;
   stack_cache(const stack_cache&) = delete;
   stack_cache& operator=(const stack_cache&) = delete;

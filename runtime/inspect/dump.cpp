@@ -85,7 +85,7 @@ bool throws(std::string_view function) noexcept {
          function == "std::rethrow_exception(std::__exception_ptr::exception_ptr)";
 }
 
-/// Whether `callee` is the closure's own code, which then needs no second line.
+/// Returns true if `callee` is the closure's own code, which then needs no second line.
 bool shows(const code_name& callee, const std::string& closure) noexcept {
   return std::string_view(callee.function).starts_with(closure);
 }

@@ -3,7 +3,7 @@
 //
 // Protocol of a copy: read id, `on_cpu`, wait word, stack and saved context; follow the frames; a full fence; read them
 // again. Equal values mean that the fiber was off its CPU all the while, or left and came back to the very same place.
-// Otherwise it is copied anew, and after some attempts shown as running, which it then mostly is. A fiber that ends
+// Otherwise it is copied again, and after some attempts shown as running, which it then usually is. A fiber that ends
 // meanwhile is left out.
 #pragma once
 
@@ -31,7 +31,7 @@ struct fiber_snapshot {
   frame_list frames;  ///< of a fiber that is off its CPU
 };
 
-/// Copies `g`. False: it is not a live fiber. Allocates nothing, takes no lock. Any thread.
+/// Copies `g`. Returns false if it is not a live fiber. Allocates nothing, takes no lock. Any thread.
 bool look_at_fiber(const G& g, fiber_snapshot& out) noexcept;
 
 /// What an M's thread, asleep in the kernel, is doing there.

@@ -17,7 +17,7 @@ void begin_inspection(const resolved_options& how) noexcept;
 /// Harmless if nothing has begun.
 void end_inspection() noexcept;
 
-/// Whether somebody asked for a dump: then the monitor must tick even if it would sleep.
+/// Returns true if a dump was asked for: then the monitor must tick even if it would sleep.
 bool inspection_is_due() noexcept;
 /// At each tick of the monitor, on its thread.
 void inspection_tick(nanoseconds_t now) noexcept;

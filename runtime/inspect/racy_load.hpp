@@ -4,7 +4,7 @@
 // Dumps and traces stop nobody and take no lock of the scheduler's hot paths, so they read fields that belong to a P,
 // an M or a fiber while their owners write them. What they get is one word as it was at some moment; they check it, or
 // print it. The memory itself is always there: Gs, Ms, Ps and stack descriptors are type-stable, and a stack's usable
-// bytes stay mapped for ever. Sanitizers are told that this is meant, in this one place.
+// bytes stay mapped forever. Sanitizers are told that this is meant, in this one place.
 #pragma once
 
 namespace weft::inline v0::rt {

@@ -98,7 +98,7 @@ class module_symbols {
   }
 
   std::uintptr_t loaded_at_;
-  const char* data_ = nullptr;  // mapped for ever: the names in it are handed out
+  const char* data_ = nullptr;  // mapped forever: the names in it are handed out
   std::size_t size_ = 0;
   std::vector<symbol> symbols_;
 };
@@ -130,7 +130,7 @@ std::string_view file_name(const char* path) noexcept {
   return slash != nullptr ? slash + 1 : path;
 }
 
-// The inline namespace is nobody's business.
+// The name of the inline namespace is left out.
 std::string whole_name(const char* mangled) {
   int status = 0;
   const std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(mangled, nullptr, nullptr, &status), std::free);
@@ -190,7 +190,7 @@ bool is_code(std::uintptr_t pc) noexcept {
           const ElfW(Phdr)& part = module->dlpi_phdr[i];
           const std::uintptr_t begin = module->dlpi_addr + part.p_vaddr;
           if (part.p_type != PT_LOAD || (part.p_flags & PF_X) == 0) continue;
-          // Not the first bytes: whoever has a return address wants to look at the call before it.
+          // Not the first bytes: the caller has a return address and looks at the call before it.
           if (question_of.pc >= begin + 8 && question_of.pc < begin + part.p_memsz) question_of.yes = true;
         }
         return question_of.yes ? 1 : 0;

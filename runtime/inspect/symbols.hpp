@@ -3,7 +3,7 @@
 //
 // The loader knows exported functions only; lambdas and static functions, which is what most fibers run, are in the
 // file's symbol table. So the file of a module is mapped once, when the first of its addresses is asked for, and its
-// table is kept sorted for ever: a dump asks for the same few again and again. A stripped module has the loader's
+// table is kept sorted forever: a dump asks for the same few again and again. A stripped module has the loader's
 // names, or none.
 //
 // May allocate, lock and read files: never from a signal handler, never under a lock of the scheduler. Any thread.
@@ -24,9 +24,9 @@ struct code_name {
 /// `pc` is a return address: it is the call before it that is named. Throws std::bad_alloc.
 code_name name_return_address(std::uintptr_t pc);
 
-/// Whether `pc` lies in the code of a loaded module.
+/// Returns true if `pc` lies in the code of a loaded module.
 bool is_code(std::uintptr_t pc) noexcept;
-/// Whether the module that holds `pc` is the C library, the loader, or a sanitizer that stands before them.
+/// Returns true if the module that holds `pc` is the C library, the loader, or a sanitizer that stands before them.
 bool is_in_c_library(std::uintptr_t pc) noexcept;
 
 /// "weft::cancelled" for the name in a type_info. Throws std::bad_alloc.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fiber's life as its user sees it: the closure runs, and whoever asked for it hears how it ended.
+// A fiber's life as its user sees it: the closure runs, and its handle or its scope learns how it ended.
 #include <cstdlib>
 #include <exception>
 #include <utility>
@@ -45,7 +45,7 @@ void run_body(G* g) {
     error = std::current_exception();
   }
   free_closure(g);
-  count_end();  // whoever hears of the end no longer finds the fiber in num_fibers()
+  count_end();  // before the end can be seen, so that num_fibers() no longer counts the fiber then
   detail::nursery* home = g->home;
   if (home != nullptr) {
     // The completion outlives the handle's `release` for as long as the nursery looks at it: the fiber's own reference.

@@ -57,7 +57,7 @@ void claim_one(G* g, g_list& woken) noexcept {
 struct marking {
   bool may_enter(const G* owner, const cancel_frame& frame) const noexcept { return effective_outside(owner, frame); }
   bool enter(nursery& n) const noexcept { return nursery_access::lock_to_mark(n); }
-  bool visit(G* child) const noexcept { return set_base(child); }  // false: whoever did it has been below, too
+  bool visit(G* child) const noexcept { return set_base(child); }  // false: what did it has also been below
 };
 
 // Step 3:
@@ -122,7 +122,7 @@ void walk_below(const Step& step, G* g) noexcept {
   }
 }
 
-// Step 1 for a fiber that is cancelled as a whole, and everything below it. False: it was before.
+// Step 1 for a fiber that is cancelled as a whole, and everything below it. Returns false if it was before.
 bool mark_base(G* g) noexcept {
   if (!set_base(g)) return false;
   walk_below(marking{}, g);

@@ -38,13 +38,13 @@ namespace weft::inline v0::rt {
 void push_frame(G* g, detail::cancel_frame& frame) noexcept;
 void pop_frame(G* g, detail::cancel_frame& frame) noexcept;
 
-/// Steps 1 and 3 for a region; the fence between them is the caller's, who also sees to it that the frame stays linked
-/// in the first. A fiber that may have ended meanwhile.
+/// Steps 1 and 3 for a region; the caller fences between them, and keeps the frame linked during the first. A fiber
+/// that may have ended meanwhile.
 struct fiber_ref {
   G* g = nullptr;
   std::uint64_t id = 0;
 };
-bool mark_region(detail::cancel_frame& frame, fiber_ref& whose) noexcept;  ///< false: it was cancelled before
+bool mark_region(detail::cancel_frame& frame, fiber_ref& whose) noexcept;  ///< returns false if it was cancelled before
 void claim_fiber(const fiber_ref& who, g_list& woken) noexcept;
 /// Cancels a fiber as a whole, if `id` still names it.
 void cancel_fiber(G* g, std::uint64_t id) noexcept;
@@ -65,9 +65,9 @@ inline void check_cancelled(G* g) {
     throw_cancelled();
 }
 
-/// Whether the frame's own deadline has cancelled it.
+/// Returns true if the frame's own deadline has cancelled it.
 bool frame_expired(G* g, const detail::cancel_frame& frame) noexcept;
-/// Whether frames outside `frame` (or the fiber itself) are cancelled, as its fiber sees it.
+/// Returns true if frames outside `frame` (or the fiber itself) are cancelled, as its fiber sees it.
 bool cancelled_outside(const G* g, const detail::cancel_frame& frame) noexcept;
 
 }  // namespace weft::inline v0::rt

@@ -3,7 +3,7 @@
 //
 // Invariants
 //  1. `error_` and `cancelled_` are written once, by the fiber, before the release store of `done_`; readers come after
-//     its acquire, and the one who joins takes the error away.
+//     its acquire, and the joiner takes the error away.
 //  2. The fiber holds a reference until `finish` has woken everybody, so a joiner that destroys the handle destroys
 //     nothing under it.
 //  3. A joiner is in `joiners_` only while `done_` is false under the lock.

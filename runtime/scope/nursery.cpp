@@ -5,7 +5,8 @@
 //  1. `active_` counts the children that were admitted and have not left. A child leaves under the lock as its last act
 //     here: the release of the lock is what lets `join`, and so the scope, go.
 //  2. The first failure is recorded and the siblings are cancelled before the failing child leaves.
-//  3. Whoever waits for room is handed it: a leaving child counts the next one in on its behalf, so nobody overtakes.
+//  3. A fiber that waits for room is handed it: a leaving child counts the next one in on its behalf, so none
+//     overtakes.
 // Lock order: see cancel.hpp.
 #include <weft/detail/nursery.hpp>
 #include <weft/scope.hpp>

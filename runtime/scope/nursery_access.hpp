@@ -9,7 +9,7 @@
 namespace weft::inline v0::detail {
 
 struct nursery_access {
-  /// Flags the nursery, and holds its lock. False: it was cancelled before, and the lock is free.
+  /// Flags the nursery, and holds its lock on return. Returns false, with the lock free, if it was cancelled before.
   static bool lock_to_mark(nursery& n) noexcept WEFT_TRY_ACQUIRE(true, n.lock_) {
     n.lock_.lock();
     if (!n.cancelled_) {
@@ -19,7 +19,7 @@ struct nursery_access {
     n.lock_.unlock();
     return false;
   }
-  /// Holds its lock, unless it is not cancelled: false, and the lock is free.
+  /// Holds its lock on return if it is cancelled. Returns false, with the lock free, if it is not.
   static bool lock_if_cancelled(nursery& n) noexcept WEFT_TRY_ACQUIRE(true, n.lock_) {
     n.lock_.lock();
     if (n.cancelled_) return true;

@@ -130,7 +130,7 @@ bool cancel_scope::run_body(detail::callable_ref f) {
     f();
     return true;
   } catch (const weft::cancelled&) {
-    // The frame is unlinked; what is left to ask is whether anything outside wants the fiber to end, too.
+    // The frame is unlinked; what is left to ask is whether anything outside also wants the fiber to end.
     if (!frame.cancelled || g->cancel.load(std::memory_order_relaxed) != 0) throw;
     return false;
   }
@@ -149,7 +149,7 @@ void cancel_scope::cancel() noexcept {
       cancelled_ = true;
       for (cancel_frame* frame = active_; frame != nullptr; frame = frame->next_active) {
         if (n == std::size(marked)) {
-          more = !frame->cancelled;  // written by cancellers alone, who hold this lock
+          more = !frame->cancelled;  // written only by cancellers, under this lock
           if (more) break;
           continue;
         }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// barrier: a lock, the phase, how many are expected in the next one and still missing in this one, and the list of
-// those who wait for its end.
+// barrier: a lock, the phase, how many are expected in the next one and still missing in this one, and the list of the
+// waiters for its end.
 //
 // Invariants, under the lock
-//  1. Whoever is in the list waits for the end of the present phase: earlier ones are over, later ones have no
+//  1. Each waiter in the list waits for the end of the present phase: earlier ones are over, later ones have no
 //     arrivals.
-//  2. Nobody is missing only while the last to arrive runs the completion function, with the lock free.
+//  2. No arrival is missing only while the last to arrive runs the completion function, with the lock free.
 //  3. Destroy after wake: the release of the lock is the last access of `complete`; an arrival that waits does so in
 //     the step in which it arrives.
 // Locked instructions: an arrival 1, the end of a phase 1, and 2 more for each that it wakes.

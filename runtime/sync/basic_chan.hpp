@@ -18,14 +18,14 @@
 // queues with a lock of its own:
 //   - while it is striped nothing was ever sent, so the only thing that can make it ready is the close, which takes all
 //     locks;
-//   - whoever sends ends that for good, before it does anything else: it takes all locks, and moves those who wait into
-//     the one queue, in the order of the times at which they came.
+//   - a sender ends that for good, before it does anything else: it takes all locks, and moves the waiters into the
+//     one queue, in the order of the times at which they came.
 //   Lock order: as everywhere by address, the channel's own lock and the stripes' alike.
 //
 // Looks without the lock (`may_send`, `may_receive`): false means that at some moment of the call there was nothing to
 // do. They read one of `count` and the head of a list, and then `state`: as a channel is never opened again, it was
-// open at the first read too (hence its acquire). All three are written under the lock, by relaxed atomic stores, which
-// cost what plain ones do.
+// open also at the first read (hence its acquire). All three are written under the lock, by relaxed atomic stores,
+// which cost what plain ones do.
 //
 // `Env` as in runtime/wait/waiter.hpp. Locked instructions: an operation that need not wait takes the lock, 1; one that
 // meets a waiter also claims, 1, and wakes, 1. The unlock is a plain store.
@@ -105,7 +105,7 @@ class basic_chan {
     return was_closed ? chan_status::closed : chan_status::empty;
   }
 
-  /// False: it was closed before. Wakes everybody: receivers in the order they came, then senders.
+  /// Returns false if it was closed before. Wakes all waiters: receivers in the order they came, then senders.
   bool close() noexcept {
     if (!lock_and_gather()) return false;
     set_state(closed_bit);
@@ -163,7 +163,7 @@ class basic_chan {
     ops_.move(to, from);
     ops_.destroy(from);
   }
-  /// From a sender's own object, which stays his.
+  /// From a sender's own object, which it keeps.
   void move(void* to, void* from) noexcept {
     if (ops_.move == nullptr)
       std::memcpy(to, from, ops_.size);
@@ -182,7 +182,7 @@ class basic_chan {
     publish(count_, count_ + 1);
   }
 
-  // Under the lock: does its part, if there is something to do. Whom it wakes is to be woken once the lock is free.
+  // Under the lock: does its part, if there is something to do. The caller wakes `woken` once the lock is free.
   step send_now(void* value) noexcept {
     if (node* const w = wait_queue<Env>(receivers_).pop_claimed()) {
       move(w->slot, value);
@@ -212,7 +212,7 @@ class basic_chan {
     return {true, wait_result::ok, w->g};
   }
 
-  // The frame of whoever was served may be gone once the lock is free.
+  // The frame of the waiter that was served may be gone once the lock is free.
   void finish(const step& did) noexcept WEFT_RELEASE(lock_) {
     lock_.unlock();
     if (did.woken != nullptr) Env::wake(did.woken);
@@ -222,10 +222,10 @@ class basic_chan {
 
   bool closed() const noexcept { return (state_ & closed_bit) != 0; }
   bool striped() const noexcept { return (state_ & striped_bit) != 0; }
-  // Release: who sees it striped sees the stripes.
+  // Release: a thread that sees it striped sees the stripes.
   void set_state(std::uint8_t to) noexcept { std::atomic_ref(state_).store(to, std::memory_order_release); }
 
-  // For those who may make it ready. False: it is closed, and the lock is free.
+  // Called by what may make it ready. Returns false, with the lock free, if it is closed.
   bool lock_and_gather() noexcept WEFT_TRY_ACQUIRE(true, lock_) {
     lock_.lock();
     sent_ = true;
@@ -274,8 +274,8 @@ class basic_chan {
   }
 
  private:
-  /// Brings all who wait into the one queue, in the order in which they came. No lock is held. The channel is striped
-  /// no more, and never again. Not analysed: an array of locks.
+  /// Moves all waiters into the one queue, in the order in which they came. The caller holds no lock. From here on the
+  /// channel is never striped again. Not analysed: an array of locks.
   void gather() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     stripe* const all = look(stripes_, std::memory_order_acquire);
     const bool own_first = std::less<const void*>()(&lock_, all);

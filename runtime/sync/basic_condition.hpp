@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// condition_variable: a lock and the list of those who wait.
+// condition_variable: a lock and the list of waiters.
 //
 // A waiter is linked and armed before it lets the mutex go, and never touches the object again once it was notified: so
-// no notification is missed, they are FIFO in the order in which the mutex was given up, and whoever was notified may
-// destroy the object though others are still on their way to sleep.
+// no notification is missed, they are FIFO in the order in which the mutex was given up, and a fiber that was notified
+// may destroy the object though others are still on their way to sleep.
 //
 // Invariants
 //  1. A notification goes to one whose claim was won, and that one does not throw: a lost claim means the next waiter.

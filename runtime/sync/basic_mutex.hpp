@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// mutex: one word {waiters:29, woken:1, queue lock:1, locked:1} and the list of those who wait.
+// mutex: one word {waiters:29, woken:1, queue lock:1, locked:1} and the list of waiters.
 //
-// Barging with hand-over: an unlock frees the mutex and wakes the first waiter, who may find it taken again and then
-// waits at the front; one who has waited for a millisecond is handed the mutex still locked, and nobody can overtake
-// him.
+// Barging with hand-over: an unlock frees the mutex and wakes the first waiter, which may find it taken again and then
+// waits at the front; one that has waited for a millisecond is handed the mutex still locked, and none can overtake it.
 //
 // Invariants
 //  1. While the queue lock is set nobody else changes the word: every compare-and-swap expects it clear, so the holder
@@ -15,9 +14,9 @@
 //     mutex, or the one that releases the queue lock when it hands over. It wakes afterwards.
 //  5. lock() cannot be cancelled and waits in one queue without a timer: its waiter's claim is a plain store.
 //
-// Memory order: who takes the mutex acquires what the last unlock released; both are on the word. Who is handed it
-// learns that through `wake`. `Env` as in runtime/wait/waiter.hpp. Locked instructions: lock 1, unlock 1 (2 with
-// waiters); the fast paths are in include/weft/mutex.hpp.
+// Memory order: the thread that takes the mutex acquires what the last unlock released; both are on the word. A waiter
+// that is handed it learns that through `wake`. `Env` as in runtime/wait/waiter.hpp. Locked instructions: lock 1,
+// unlock 1 (2 with waiters); the fast paths are in include/weft/mutex.hpp.
 #pragma once
 
 #include <cstddef>
@@ -53,7 +52,7 @@ class basic_mutex {
     }
   }
 
-  /// `patience` in ns, negative: for ever.
+  /// `patience` in ns, negative: forever.
   bool lock(nanoseconds_t patience) noexcept {
     const bool may_spin = Env::may_spin();
     nanoseconds_t started = 0;
@@ -99,7 +98,7 @@ class basic_mutex {
     }
   }
 
-  /// False: it was not locked.
+  /// Returns false if it was not locked.
   bool unlock() noexcept {
     std::uint32_t w = word_.load(std::memory_order_relaxed);
     for (int turn = 0;;) {

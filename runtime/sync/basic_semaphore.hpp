@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// semaphore: a lock, a number of free permits, and the list of those who wait; a waiter's `amount` is what it asks for.
+// semaphore: a lock, a number of free permits, and the list of waiters; a waiter's `amount` is what it asks for.
 //
 // Invariants, under the lock
 //  1. The first in the list asks for more than is free, or cannot be claimed any more and is about to leave.
 //  2. Permits go to a waiter only after its claim was won.
-//  3. Who leaves the list without permits (cancelled, timed out) runs `grant` in the same step: the ones behind may ask
-//     for less.
+//  3. A waiter that leaves the list without permits (cancelled, timed out) runs `grant` in the same step: the ones
+//     behind may ask for less.
 //  4. A waker's last access to the object is the release of the lock.
 //
 // `Env` as in runtime/wait/waiter.hpp. Locked instructions: acquire 1, release 1, and 2 more for each that it wakes.
@@ -45,7 +45,7 @@ class basic_semaphore {
     return taken;
   }
 
-  /// False: there would be more than there is a number for.
+  /// Returns false if the sum would be more than there is a number for.
   bool release(std::ptrdiff_t n) noexcept {
     lock_.lock();
     std::ptrdiff_t sum = free_;

@@ -2,23 +2,23 @@
 // shared_mutex: one word {readers:29, somebody waits:1, writer:1, queue lock:1} and two lists, of writers and of
 // readers.
 //
-// Nobody overtakes who waits: it is handed over, and whoever is let go has it. Who comes while somebody waits, waits;
-// so a waiting writer holds back new readers, and a writer that unlocks lets in all readers that waited, before the
-// next writer: the two sides take turns.
+// A waiter is never overtaken: the mutex is handed over, and a waiter that is let go has it. A caller that comes while
+// others wait also waits; so a waiting writer holds back new readers, and a writer that unlocks lets in all readers
+// that waited, before the next writer: the two sides take turns.
 //
 // Invariants
 //  1. While the queue lock is set nobody else changes the word: every compare-and-swap expects it clear, so the holder
 //     may store.
 //  2. `somebody waits` says whether a list is not empty; it changes under the queue lock.
-//  3. While it is free nobody waits who can still be claimed: who leaves (an unlock, a waiter whose time is up) admits
-//     the next.
+//  3. While it is free no waiter can still be claimed: what leaves (an unlock, a waiter whose time is up) admits the
+//     next.
 //  4. Destroy after wake: an unlock's last access to the object is the compare-and-swap or store that leaves it. It
 //     wakes afterwards.
 //
 // Memory order: readers and writers acquire on the word what those before have released there (readers' releases are a
-// release sequence of read-modify-writes, so the writer after them acquires them all); who is handed it learns that
-// through `wake`. `Env` as in runtime/wait/waiter.hpp. Locked instructions: each lock and unlock 1 (unlock 1 more for
-// the wake of each waiter); the fast paths are in include/weft/shared_mutex.hpp.
+// release sequence of read-modify-writes, so the writer after them acquires them all); a waiter that is handed it
+// learns that through `wake`. `Env` as in runtime/wait/waiter.hpp. Locked instructions: each lock and unlock 1 (unlock
+// 1 more for the wake of each waiter); the fast paths are in include/weft/shared_mutex.hpp.
 #pragma once
 
 #include <cstdint>
@@ -72,7 +72,7 @@ class basic_shared_mutex {
                                deadline}) == wait_outcome::ok;
   }
 
-  /// False: nobody of that side was in.
+  /// Returns false if that side did not hold it.
   bool unlock(side who) noexcept {
     std::uint32_t w = word_.load(std::memory_order_relaxed);
     for (int turn = 0;;) {
@@ -108,7 +108,7 @@ class basic_shared_mutex {
     return who == side::writers ? w | writer : w + one_reader;
   }
 
-  /// Lets in whose turn it is, in a state `w` without a writer; returns the state they make.
+  /// Lets in the side whose turn it is, in a state `w` without a writer; returns the state that this makes.
   std::uint32_t admit(std::uint32_t w, bool readers_first, typename Env::batch& woken) noexcept {
     const auto admit_readers = [&] {
       wait_queue<Env> queue(readers_);

@@ -3,7 +3,7 @@
 // exceptions.
 //
 // Memory: one block, the core and then the ring. The last handle's release drops what the ring still holds, with no
-// lock held while the elements' destructors run; nobody waits then, since whoever waits does so through a handle.
+// lock held while the elements' destructors run; there are no waiters then, since each waits through a handle.
 #include <weft/error.hpp>
 
 #include <algorithm>
@@ -54,7 +54,7 @@ void chan_enter(chan_core* c, chan_side side) noexcept {
 }
 
 void chan_leave(chan_core* c, chan_side side) noexcept {
-  // What this end did happens before what those hear who see the channel closed: close() takes the lock.
+  // What this end did happens before what a thread does that sees the channel closed: close() takes the lock.
   if (c == nullptr || c->ends[static_cast<unsigned>(side)].fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   if (side == chan_side::receive) c->abandoned.store(true, std::memory_order_relaxed);  // published by the close
   c->close();

@@ -15,7 +15,8 @@ class chan_core : public rt::basic_chan<rt::env> {
  public:
   using basic_chan::basic_chan;
 
-  /// For whoever knows the channel but has no handle: false if the last one is gone, and the object about to go.
+  /// For a caller that knows the channel but has no handle. Returns false if the last one is gone, and the object
+  /// about to go.
   bool try_retain() noexcept {
     std::size_t n = handles.load(std::memory_order_relaxed);
     while (n != 0)  // relaxed: what the object holds is read under its lock
@@ -24,7 +25,7 @@ class chan_core : public rt::basic_chan<rt::env> {
   }
 
   std::atomic<std::size_t> handles{1};
-  // Of channel<T>(); an end that is counted has a handle too.
+  // Of channel<T>(); an end that is counted also has a handle.
   std::atomic<std::uint32_t> ends[2]{};
   std::atomic<bool> abandoned{false};  ///< its last receiver went
   /// Of a channel that a timer feeds: takes the timer off its heap, before the object goes. Such a channel shows as

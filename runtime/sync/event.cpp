@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// event: a lock, whether it is set, and the list of those who wait.
+// event: a lock, whether it is set, and the list of waiters.
 //
 // Invariants, under the lock
-//  1. While it is set nobody waits who can be claimed.
+//  1. While it is set no waiter can be claimed.
 //  2. Destroy after wake: `set` empties the list under the lock, and its release is the last access; every look at the
 //     state takes the lock.
 // Locked instructions: each call 1; `set` 2 more for each that it wakes.

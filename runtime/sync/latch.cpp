@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// latch: a lock, a count, and the list of those who wait.
+// latch: a lock, a count, and the list of waiters.
 //
 // Invariants, under the lock
-//  1. Somebody waits who can be claimed only while the count is above zero.
-//  2. Destroy after wake: who brings it to zero empties the list under the lock, and its release is the last access;
-//     every look at the count takes the lock, so nobody sees zero while he is inside.
+//  1. A waiter can be claimed only while the count is above zero.
+//  2. Destroy after wake: the call that brings it to zero empties the list under the lock, and its release is the last
+//     access; every look at the count takes the lock, so no other call sees zero while that one is inside.
 // Locked instructions: each call 1; the last `count_down` 2 more for each that it wakes.
 #include <weft/latch.hpp>
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// once_flag: a lock, whether it is done, whether somebody is at it, and the list of those who wait for him.
+// once_flag: a lock, whether it is done, whether a call is running, and the list of the fibers that wait for it.
 //
 // Invariants, under the lock
-//  1. Somebody waits who can be claimed only while somebody is at it.
-//  2. A call that failed lets one waiter go, who tries himself; one that is done lets all go, who do not touch the flag
-//     again.
+//  1. A waiter can be claimed only while a call is running.
+//  2. A call that failed lets one waiter go, which then tries itself; one that is done lets all go, which do not touch
+//     the flag again.
 //  3. Destroy after wake: the release of the lock is the last access of `end`, and the fast path takes a flag for done
 //     only while the lock is free.
 // Locked instructions: none once it is done.

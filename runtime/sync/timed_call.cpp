@@ -2,9 +2,9 @@
 // A timer that runs a function: timer(d, f).
 //
 // `fire` may not start the fiber: that maps memory, and the heap's lock is held. It defers; the action allocates the
-// fiber first and looks afterwards, under the timer's lock, whether the timer was stopped or set anew meanwhile: then
+// fiber first and looks afterwards, under the timer's lock, whether the timer was stopped or set again meanwhile: then
 // the fiber is given back unborn. If no fiber can be had (a limit, no memory) the timer goes off again a millisecond
-// later: late, but not lost, and nobody is there to hear an exception.
+// later: late, but not lost, and there is no caller to throw an exception to.
 //
 // Two counts, as the function is the user's and must not be destroyed in an M's loop:
 //   users    the handle, and each fiber that runs the function; the last one destroys it

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The channels of timers and tickers in the library: timer_chan (runtime/sync/timer_chan.hpp) on the scheduler's heaps.
 //
-// Memory: the timer lies in the channel's block. The heap does not own it: whoever drops the last handle takes the
-// timer off its heap first. A timer that fires at that moment finds no handle left and does nothing; one that has fired
-// before holds a handle until its value is delivered.
+// Memory: the timer lies in the channel's block. The heap does not own it: the call that drops the last handle takes
+// the timer off its heap first. A timer that fires at that moment finds no handle left and does nothing; one that has
+// fired before holds a handle until its value is delivered.
 #include "runtime/sync/timer_chan.hpp"
 
 #include <weft/time.hpp>

@@ -42,7 +42,7 @@ class timer_chan : public Base {
 
   using Base::Base;
 
-  /// True: a value was still to come, or had not been received.
+  /// Returns true if a value was still to come, or had not been received.
   bool stop() noexcept {
     this->lock_.lock();
     const bool was_pending = take_back();
@@ -56,8 +56,8 @@ class timer_chan : public Base {
     std::uint64_t setting;
   };
 
-  /// Stops, and sets the timer anew: a value at `when`, and then each `period`, if that is not 0. With `by_caller` the
-  /// heap has no part in it: the caller delivers at once.
+  /// Stops, and sets the timer again: a value at `when`, and then each `period`, if that is not 0. With `by_caller`
+  /// the heap has no part in it: the caller delivers at once.
   set_result set(nanoseconds_t when, nanoseconds_t period, bool by_caller) noexcept {
     this->lock_.lock();
     set_result result{take_back(), false, setting_};

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// wait_group: one word {count:32, waiters:31, lock:1} and the list of those who wait.
+// wait_group: one word {count:32, waiters:31, lock:1} and the list of waiters.
 //
 // Invariants
 //  1. `waiters` is the length of the list; both change only under the lock bit. `count` changes by a compare-and-swap
 //     at any time, except that the step to zero with waiters present takes the lock bit in the same instruction.
-//  2. Destroy after wake: whoever sees {0, *, unlocked} may go, and destroy the object. Therefore the last `done` keeps
-//     the lock bit set until it has emptied the list, and the store that clears it is its last access; it wakes
-//     afterwards.
+//  2. Destroy after wake: a thread that sees {0, *, unlocked} may go, and destroy the object. Therefore the last
+//     `done` keeps the lock bit set until it has emptied the list, and the store that clears it is its last access; it
+//     wakes afterwards.
 //  3. A waiter that was woken does not touch the object again.
 //
 // Memory order: the compare-and-swap of `add` is acq_rel: each `done` releases what its caller did, the last one

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A lock that is one bit of an object's state word, so that a fast path which reads the word also sees whether a waker
-// is inside: the object may be destroyed by whoever sees it free.
+// is inside: the object may be destroyed by a thread that sees it free.
 //
 // Locked instructions: one to lock; the unlock is the caller's store or RMW that also changes the state.
 #pragma once

@@ -18,14 +18,14 @@
 //  1. Only the winner of the claim writes a waiter's `result`, so at most one waiter of a select has one.
 //  2. No case can win before all locks have been taken and the word is armed; none is armed while a case is tried. So a
 //     select never pairs with itself, and of two selects that face each other one finds the other parked, or neither.
-//  3. A waiter may be moved to another queue of its object, by whoever holds the locks of both; so the place of one
-//     that waits is looked up again under the lock. What was chosen before its lock was taken may have moved: `attempt`
-//     says so, and all is done anew.
+//  3. A waiter may be moved to another queue of its object, by a thread that holds the locks of both; so the place of
+//     one that waits is looked up again under the lock. What was chosen before its lock was taken may have moved:
+//     `attempt` says so, and all is done again.
 //  4. The hook may read the nodes until it has freed the last lock: a fiber that was woken meanwhile has yet to take
 //     every lock but the winner's, and if the last lock is the winner's, it was claimed after that lock was freed.
 //
-// Lock order: objects by the address of their locks, then the timers' heap. Locked instructions: one lock and the claim
-// of whoever waits there, if something is ready at the look; 2k - 1 locks otherwise for k objects. No allocation.
+// Lock order: objects by the address of their locks, then the timers' heap. Locked instructions: one lock and the
+// claim of the waiter there, if something is ready at the look; 2k - 1 locks otherwise for k objects. No allocation.
 //
 // An object becomes selectable by a constant of type select_ops.
 #pragma once
@@ -50,7 +50,7 @@ struct select_step {
   bool done = false;
   wait_result result = wait_result::none;
   typename Env::fiber* woken = nullptr;
-  bool moved = false;  ///< one waits elsewhere by now: ask for the place anew
+  bool moved = false;  ///< one waits elsewhere by now: ask for the place again
 };
 
 /// Where one waits for an object: under its own lock, or in a part of it that has a lock and a queue of its own.
@@ -76,10 +76,10 @@ struct select_ops {
   void (*contended)(void* object) noexcept;
 };
 
-/// A case that waits. Whoever moves it to another queue of its object does so under the locks of both.
+/// A case that waits. It is moved to another queue of its object under the locks of both.
 template <class Env>
 struct select_node : waiter<Env> {
-  typename Env::lock* lock = nullptr;  ///< changes while it waits: read it anew once it is held
+  typename Env::lock* lock = nullptr;  ///< changes while it waits: read it again once it is held
   detail::wait_list* queue = nullptr;
   std::uint32_t index = 0;
 

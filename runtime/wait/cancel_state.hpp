@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a wait of this fiber would be, or has been, ended by a cancellation: the part that every wait asks. Who
+// Whether a wait of this fiber would be, or has been, ended by a cancellation: the part that every wait asks. What
 // cancels, and how the word reaches children, is in cancel.hpp.
 #pragma once
 

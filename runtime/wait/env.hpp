@@ -39,14 +39,14 @@ struct env {
   static void wake(G* g) noexcept { rt::wake(g); }
   static std::uint32_t random(std::uint32_t n) noexcept { return random_below(n); }
 
-  /// Into how many parts a queue may be split, and which is the caller's: what stays with one M mostly stays in one
+  /// Into how many parts a queue may be split, and which is the caller's: what stays with one M usually stays in one
   /// cache. (Not the P's: outside of the bracket the monitor may be taking it.)
   static constexpr unsigned stripes = 16;
   static unsigned stripe_index() noexcept {
     const M* const m = current_m();
     return static_cast<unsigned>(m != nullptr ? m->number : 0) % stripes;
   }
-  /// True: it was not free at once.
+  /// Returns true if it was not free at once.
   static bool lock_and_tell(lock& it) noexcept WEFT_ACQUIRE(it) {
     if (it.try_lock()) return false;
     it.lock();
@@ -54,13 +54,13 @@ struct env {
   }
   static void wake_all(g_list list) noexcept { rt::wake_all(list); }
   static nanoseconds_t now() noexcept { return steady_now(); }
-  /// Whether what we wait for may happen while we spin. A hint.
+  /// Returns true if what the caller waits for may happen while it spins. A hint.
   static bool may_spin() noexcept { return sched.procs.load(std::memory_order_relaxed) > 1; }
 
   /// Ends the wait at a time. `start` under the object's lock, or none; `stop` with no lock.
   class deadline_timer {
    public:
-    /// True: nobody who holds a P will see the timer by himself; `announce` it once the lock is free.
+    /// Returns true if no thread that holds a P will see the timer by itself: `announce` it once the lock is free.
     bool start(G* g, std::uint64_t token, nanoseconds_t when) noexcept {
       if (g->kind == g_kind::thread) {  // its own timer, so that it needs no runtime: see park_thread
         g->thread.deadline = when;

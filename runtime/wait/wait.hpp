@@ -52,9 +52,9 @@ struct lock_ref {
   void unlock(int /*grown_by*/) noexcept WEFT_RELEASE(*it) { it->unlock(); }
 };
 
-/// What is left to do once the fiber is off its stack: release the queue's lock, and get the sleeper up for a timer
-/// that nobody with a P knows of. Lies on the waiting frame, so it is copied before the release, after which the frame
-/// may be gone.
+/// What is left to do once the fiber is off its stack: release the queue's lock, and wake the sleeper for a timer that
+/// no M with a P knows of. Lies on the waiting frame, so it is copied before the release, after which the frame may be
+/// gone.
 template <class Env, class LockRef>
 struct wait_commit {
   LockRef lock;
@@ -70,7 +70,7 @@ struct wait_commit {
   }
 };
 
-/// What a caller has to do once it is linked and before it is off its stack: mostly nothing.
+/// What a caller has to do once it is linked and before it is off its stack: usually nothing.
 struct nothing_first {};
 
 /// Why the wait ended, if no waker said so.
@@ -81,13 +81,14 @@ inline wait_outcome outcome_of(wait_cause cause) noexcept {
 template <class T, class U>
 concept other_than = !std::is_same_v<T, U>;
 
-/// Waits in `list` behind everybody else (or in front of them). The caller holds `lock`, which guards `list`, and has
-/// filled `w.slot`; on return the lock is free. `w` lies on the caller's frame. Neither throws nor looks at the cancel
-/// flag once it was claimed.
+/// Waits in `list` behind all other waiters (or in front of them). The caller holds `lock`, which guards `list`, and
+/// has filled `w.slot`; on return the lock is free. `w` lies on the caller's frame. Neither throws nor looks at the
+/// cancel flag once it was claimed.
 ///
-/// `first`, if given, is called between the linking and the park, with the lock free already, unless the wait ends
-/// before that: a condition variable lets its mutex go there. It may wake others, and must not wait. As in `wait_alone`
-/// a waker may claim the waiter meanwhile; in `wake` it waits until the fiber is off its stack.
+/// If `first` is given, it runs after the waiter is linked and the lock released, just before parking: a condition
+/// variable unlocks its mutex there. It is skipped if the wait was cancelled before. It may wake fibers but must not
+/// wait. As in `wait_alone`, a waker may claim the waiter during that time; in `wake` it waits until the fiber is off
+/// its stack.
 ///
 /// Not analysed: the lock is released by a hook, through a copy of the reference. `wait_holding` has its callers
 /// analysed.

@@ -28,7 +28,7 @@
 
 namespace weft::inline v0::rt {
 
-/// How a wait ended, as its waker wrote it into the waiter. `none`: nobody took it from the queue (a time-out, a
+/// How a wait ended, as its waker wrote it into the waiter. `none`: no waker took it from the queue (a time-out, a
 /// cancellation).
 enum class wait_result : std::uint8_t { none, ok, closed };
 
@@ -107,8 +107,8 @@ class wait_queue {
     w->linked = false;
   }
 
-  /// Takes waiters off the front until one is claimed, or nobody is left (nullptr). The ones whose claim was lost are
-  /// popped all the same: their fiber is on its way and will find itself unlinked.
+  /// Takes waiters off the front until one is claimed. Returns nullptr if none is left. Waiters whose claim was lost
+  /// are popped all the same: their fiber is on its way and will find itself unlinked.
   node* pop_claimed() noexcept {
     int popped = 0;
     return pop_claimed(popped);
@@ -138,7 +138,7 @@ class wait_queue {
   }
 
  private:
-  // Whether anybody waits is also looked at without the lock (by channels), so the store is an atomic one, at no price.
+  // Channels also look without the lock whether a fiber waits, so the store is an atomic one, at no price.
   void set_head(node* w) noexcept { std::atomic_ref<void*>(list_.head).store(w, std::memory_order_relaxed); }
 
   detail::wait_list& list_;

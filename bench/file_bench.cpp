@@ -8,8 +8,8 @@
 //   file_threads_*  pread by so many plain threads, without fibers
 //   *_direct_*      O_DIRECT: each read goes to the device
 //
-// Besides the time of a read, `..._cpu`: CPU of the whole process for one, in ns. WEFT_FILE_BENCH names the folder of the
-// 64 MiB file (.).
+// Besides the time of a read, `..._cpu`: CPU of the whole process for one, in ns. WEFT_FILE_BENCH names the folder of
+// the 64 MiB file (.).
 #include <fcntl.h>
 #include <unistd.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contended mutex, how long it keeps others waiting, other types uncontended, and blocking calls. The section is twenty dependent multiplications (some 19 ns) on a value that the
-// mutex guards, so that every lock moves it; blocking() around nothing shows what announcing a blocking call costs by
-// itself.
+// Contended mutex, how long it keeps others waiting, other types uncontended, and blocking calls. The section is twenty
+// dependent multiplications (some 19 ns) on a value that the mutex guards, so that every lock moves it; blocking()
+// around nothing shows what announcing a blocking call costs by itself.
 #include <weft/weft.hpp>
 
 #include <atomic>

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chat rooms over WebSocket, with a page: Boost.Beast on fibers, a fiber that reads and one that writes for each member.
+// Chat rooms over WebSocket, with a page: Boost.Beast on fibers, a fiber that reads and one that writes for each
+// member.
 //
 //   GET /          the page; /?room=R&name=N goes straight in
 //   /rooms/ROOM    the WebSocket. Its first message is the member's name, each further one is said in the room.
 //
-// What is said goes into a channel for each member, and the member's writer takes it from there. Nobody waits for a slow
-// member: once its channel is full it is cut off, and the room goes on. Members that say nothing are pinged; those that
-// do not even answer that are cut off, too. On SIGINT and SIGTERM all are told that the server goes away.
+// What is said goes into a channel for each member, and the member's writer takes it from there. Nobody waits for a
+// slow member: once its channel is full it is cut off, and the room goes on. Members that say nothing are pinged; those
+// that do not even answer that are cut off, too. On SIGINT and SIGTERM all are told that the server goes away.
 //
 //   chat [--port N]
 #include <utility>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pipeline whose consumer decides when it is over: an endless source, workers that share its stream (fan-out) and send
-// to one channel (fan-in), and a consumer that has had enough after some results.
+// A pipeline whose consumer decides when it is over: an endless source, workers that share its stream (fan-out) and
+// send to one channel (fan-in), and a consumer that has had enough after some results.
 //
 // The channels are made by weft::channel, so their ends close them by ownership. What runs dry closes downstream: once
-// the last sender is gone, the receivers' loops end. What is not wanted any more closes upstream: once the last receiver
-// is gone, `send` throws channel_closed. Nobody is told to stop, and nothing is cancelled.
+// the last sender is gone, the receivers' loops end. What is not wanted any more closes upstream: once the last
+// receiver is gone, `send` throws channel_closed. Nobody is told to stop, and nothing is cancelled.
 //
 //   pipeline [HOW_MANY]
 #include <charconv>

@@ -2,8 +2,8 @@
 // Publish and subscribe: one fiber, the broker, owns the list of subscribers, and everything reaches it over channels.
 // So there is no lock, and each message goes to those who are subscribed at one moment.
 //
-// Policy for slow subscribers: a subscriber has a mailbox with limited room. The broker waits for nobody; who has no room
-// loses the message, and the mailbox counts how many it has lost. All others get it, in the order of publication.
+// Policy for slow subscribers: a subscriber has a mailbox with limited room. The broker waits for nobody; who has no
+// room loses the message, and the mailbox counts how many it has lost. All others get it, in the order of publication.
 //
 //   pubsub [MESSAGES_OF_EACH_PUBLISHER]
 #include <array>

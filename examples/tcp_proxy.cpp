@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A TCP proxy: passes what comes to it on to a server, and the answers back. Each direction is a fiber of its own, and an
-// end in one of them is passed on as an end, so that a client that has finished sending still gets its answer.
+// A TCP proxy: passes what comes to it on to a server, and the answers back. Each direction is a fiber of its own, and
+// an end in one of them is passed on as an end, so that a client that has finished sending still gets its answer.
 //
-// On SIGINT or SIGTERM it takes no new connections, lets those that stand finish for a while (10 s, or --grace), cuts off
-// the rest, and ends with status 0.
+// On SIGINT or SIGTERM it takes no new connections, lets those that stand finish for a while (10 s, or --grace), cuts
+// off the rest, and ends with status 0.
 //
 //   tcp_proxy --to HOST:PORT [--listen HOST:PORT] [--grace SECONDS]
 #include <charconv>
@@ -51,8 +51,8 @@ static settings settings_from(int argc, char** argv) {
   return result;
 }
 
-/// One direction. An end is passed on; an error in either stream ends both directions, since the other one would wait for
-/// answers to what never arrived.
+/// One direction. An end is passed on; an error in either stream ends both directions, since the other one would wait
+/// for answers to what never arrived.
 static void pass_on(weft::net::tcp_stream& from, weft::net::tcp_stream& to) {
   std::error_code error;
   weft::io::copy(from, to, error);

@@ -10,7 +10,7 @@
 #include "netpoll/open.hpp"
 #include "netpoll/side.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -70,4 +70,4 @@ accepted accept_one(descriptor* listener, bool short_reads_tell) noexcept {
   return result;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -8,7 +8,7 @@
 #include "netpoll/failure.hpp"
 #include "netpoll/table.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct accepted {
   descriptor* d = nullptr;  ///< the new connection's; null: `why`
@@ -20,4 +20,4 @@ struct accepted {
 /// Waits for a connection. `listener` may be null; `short_reads_tell` as in `open_descriptor`.
 accepted accept_one(descriptor* listener, bool short_reads_tell) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

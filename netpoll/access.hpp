@@ -8,7 +8,7 @@
 
 #include "netpoll/open.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// How the library makes its public sockets, and looks into them.
 struct net_access {
@@ -25,4 +25,4 @@ struct net_access {
   static net::tcp_listener listener(descriptor* d, const net::endpoint& local) noexcept { return {d, local}; }
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -20,7 +20,8 @@
 
 #include "runtime/scope/cancel.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 namespace {
 
@@ -107,6 +108,8 @@ void resolve(const host_and_port& at, bool passive, int type, rt::lookup& result
 }
 
 }  // namespace
+
+}  // namespace v0
 
 namespace rt {
 
@@ -232,6 +235,8 @@ bool look_up_numeric(std::string_view where, bool passive, lookup& result) {
 
 }  // namespace rt
 
+inline namespace v0 {
+
 namespace net {
 
 static endpoint parse_text(std::string_view text, std::error_code& error, std::string& detail) {
@@ -290,4 +295,5 @@ std::string endpoint::to_string() const {
 }
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -11,7 +11,7 @@
 
 #include <weft/net/endpoint.hpp>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct endpoint_access {
   /// An IPv4 address that is wrapped in an IPv6 one comes out as IPv4.
@@ -39,4 +39,4 @@ lookup look_up(std::string_view where, bool passive, int type = SOCK_STREAM);
 /// The part of it that needs no resolver. Returns false if the host or the port is a name.
 bool look_up_numeric(std::string_view where, bool passive, lookup& result);
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

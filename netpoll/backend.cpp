@@ -18,7 +18,7 @@
 #include "runtime/sched/blocking.hpp"
 #include "runtime/sched/poll.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -150,4 +150,4 @@ file_engine& engine_for_files() noexcept {
 debug::file_engine serving_files() noexcept { return files_by.load(std::memory_order_relaxed); }
 std::int64_t ring_refusals() noexcept { return refusals.load(std::memory_order_relaxed); }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

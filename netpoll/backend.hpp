@@ -15,7 +15,7 @@
 #include "netpoll/file_engine.hpp"
 #include "runtime/config/options.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 class readiness_reporter;
 
@@ -32,4 +32,4 @@ readiness_reporter* reporter_for_sockets(int& error) noexcept;
 debug::file_engine serving_files() noexcept;
 std::int64_t ring_refusals() noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

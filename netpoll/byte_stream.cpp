@@ -11,7 +11,8 @@
 #include "netpoll/calls.hpp"
 #include "netpoll/side.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -162,4 +163,5 @@ std::size_t byte_stream::write_some_of(std::span<const std::span<const std::byte
 }
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -12,7 +12,7 @@
 
 #include "runtime/fiber/overflow.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 template <class Result>
 static Result or_errno(Result result) noexcept {
@@ -167,4 +167,4 @@ ssize_t without_sigpipe(F call) noexcept {
   return or_errno(::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length));
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -15,7 +15,7 @@
 
 #include <cstddef>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 ssize_t recv_now(int fd, void* to, std::size_t n) noexcept;
 ssize_t send_now(int fd, const void* from, std::size_t n) noexcept;        // never a signal
@@ -44,4 +44,4 @@ int pending_error_now(int fd) noexcept;  // SO_ERROR, positive
 int local_address_now(int fd, sockaddr_storage& local) noexcept;
 int peer_address_now(int fd, sockaddr_storage& peer) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

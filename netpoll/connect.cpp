@@ -26,9 +26,8 @@
 #include "netpoll/connect.hpp"
 #include "netpoll/failure.hpp"
 
-namespace weft::inline v0 {
-
-using namespace rt;
+namespace weft {
+namespace rt {
 
 namespace {
 
@@ -131,7 +130,7 @@ connected race(const std::vector<net::endpoint>& to, nanoseconds_t stagger) {
 
 }  // namespace
 
-std::vector<net::endpoint> rt::interleaved(std::vector<net::endpoint> list) {
+std::vector<net::endpoint> interleaved(std::vector<net::endpoint> list) {
   if (list.empty()) return list;
   const bool first_family = list.front().is_v6();
   std::vector<net::endpoint> result;
@@ -153,7 +152,7 @@ std::vector<net::endpoint> rt::interleaved(std::vector<net::endpoint> list) {
   return result;
 }
 
-connected rt::connect_first(const std::vector<net::endpoint>& to, nanoseconds_t stagger) {
+connected connect_first(const std::vector<net::endpoint>& to, nanoseconds_t stagger) {
   connected result;
   if (to.size() == 1) {  // usually: no fiber is needed
     result.last = to.front();
@@ -173,6 +172,12 @@ connected rt::connect_first(const std::vector<net::endpoint>& to, nanoseconds_t 
   }
   return result;
 }
+
+}  // namespace rt
+
+inline namespace v0 {
+
+using namespace rt;
 
 namespace net {
 
@@ -211,4 +216,5 @@ tcp_stream connect(std::string_view where) {
 }
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

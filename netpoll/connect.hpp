@@ -10,7 +10,7 @@
 #include "netpoll/failure.hpp"
 #include "runtime/sched/timer_heap.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 constexpr nanoseconds_t between_attempts = 250'000'000;  // RFC 8305, section 8
 
@@ -26,4 +26,4 @@ std::vector<net::endpoint> interleaved(std::vector<net::endpoint> list);
 /// Waits. `to` is not empty. When all have failed: the failure of the one that stands first.
 connected connect_first(const std::vector<net::endpoint>& to, nanoseconds_t stagger);
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

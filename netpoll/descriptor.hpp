@@ -63,7 +63,7 @@
 #include "runtime/sched/g.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 enum class direction : std::uint8_t { read, write };
 
@@ -408,4 +408,4 @@ class basic_descriptor {
   detail::wait_list owners_ WEFT_GUARDED_BY(lock_);
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -13,7 +13,7 @@
 
 #include "runtime/base/fatal.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -108,4 +108,4 @@ void epoll_poller::wake() noexcept {
   }
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -21,7 +21,7 @@
 #include "netpoll/table.hpp"
 #include "runtime/sched/poller.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 class epoll_poller final : public poller, public readiness_reporter {
  public:
@@ -58,4 +58,4 @@ class epoll_poller final : public poller, public readiness_reporter {
   std::atomic<std::uint64_t> stale_{0};
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

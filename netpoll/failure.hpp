@@ -12,7 +12,7 @@
 #include "runtime/scope/cancel.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct failure {
   int error = 0;
@@ -67,4 +67,4 @@ auto or_code(std::error_code& error, Act act) {
   return result;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

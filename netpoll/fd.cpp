@@ -10,7 +10,8 @@
 #include "netpoll/open.hpp"
 #include "netpoll/side.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -101,4 +102,5 @@ void fd::wait_writable() {
 int fd::release() noexcept { return d_ != nullptr ? detach_descriptor(*d_) : -1; }
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

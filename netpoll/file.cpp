@@ -37,8 +37,7 @@
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0 {
-
+namespace weft {
 namespace rt {
 
 enum class file_way : std::uint8_t { at_once_first, here, engine };
@@ -83,6 +82,8 @@ struct open_file {
 };
 
 }  // namespace rt
+
+inline namespace v0 {
 
 using namespace rt;
 
@@ -317,4 +318,5 @@ int file::native_handle() const noexcept {
   return fd;
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

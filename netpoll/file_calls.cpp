@@ -10,7 +10,7 @@
 
 #include <cerrno>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 template <class Result>
 static Result or_errno(Result result) noexcept {
@@ -73,4 +73,4 @@ static Result or_errno(Result result) noexcept {
   }
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// `at_once`: only what needs no wait (RWF_NOWAIT). Else: EAGAIN, or EOPNOTSUPP where the file cannot tell.
 ssize_t read_file_now(int fd, void* to, std::size_t n, std::uint64_t offset, bool at_once) noexcept;
@@ -20,4 +20,4 @@ int file_size_now(int fd, std::uint64_t& size) noexcept;
 /// Returns true if its data is never behind a device or a network: tmpfs, /proc, /sys and the like.
 bool lives_in_memory_now(int fd) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -7,7 +7,7 @@
 #include "netpoll/file_calls.hpp"
 #include "runtime/sched/blocking.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 bool file_op::advance(ssize_t result) noexcept {
   if (result == -EINTR) return false;
@@ -63,4 +63,4 @@ void perform(file_engine& engine, file_op& op) noexcept {
   if (op.unserved) perform_here(op);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

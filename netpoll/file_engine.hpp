@@ -25,7 +25,7 @@
 
 #include "netpoll/requests.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 enum class file_action : std::uint8_t { read, write, sync };
 
@@ -75,4 +75,4 @@ void perform(file_engine& engine, file_op& op) noexcept;
 /// Performs it on the calling thread, announced as blocking.
 void perform_here(file_op& op) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -9,7 +9,7 @@
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/signal_mask.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 int make_thread(void* (*main)(void*), void* argument) noexcept {
   pthread_attr_t attributes;
@@ -105,4 +105,4 @@ file_op* file_pool::next_or_end() noexcept {
   }
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

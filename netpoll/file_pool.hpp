@@ -17,7 +17,7 @@
 
 #include "netpoll/file_engine.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Makes a detached thread. Returns 0, or the errno. A parameter, so that tests can let it fail.
 using thread_maker = int (*)(void* (*main)(void*), void* argument) noexcept;
@@ -57,4 +57,4 @@ class file_pool final : public file_engine {
   std::atomic<std::uint32_t> submitted_{0};  // futex of idle threads; written under the lock, which orders it
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

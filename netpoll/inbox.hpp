@@ -25,7 +25,7 @@
 
 #include "runtime/base/atomics.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// `Node` has a plain member `next`, which is the inbox's from the push to the take.
 template <class Atomics, class Node>
@@ -68,4 +68,4 @@ class inbox {
   typename Atomics::template atomic<std::uintptr_t> last_{empty};
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

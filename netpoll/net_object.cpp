@@ -3,7 +3,9 @@
 
 #include "netpoll/open.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 using namespace rt;
 
@@ -37,4 +39,6 @@ int net_object::native_handle() noexcept {
   return fd;
 }
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -15,7 +15,7 @@
 #include "runtime/sched/fork.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 void refuse_after_fork(const char* what) noexcept {
   if (!forked_away.load(std::memory_order_relaxed)) return;
@@ -91,4 +91,4 @@ void release_descriptor(descriptor* d) noexcept {
   give_back_descriptor(d);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

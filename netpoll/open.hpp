@@ -4,7 +4,7 @@
 
 #include "netpoll/table.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Registers `fd`, which is non-blocking. Returns nullptr if that fails: `error` says why, and `fd` stays the caller's.
 descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept;
@@ -22,4 +22,4 @@ void need_runtime(const char* what);
 /// Ends a process that was forked while a runtime ran, and has none of its threads: `what` it tried to do.
 void refuse_after_fork(const char* what) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -14,7 +14,7 @@
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 enum class request_kind : std::uint8_t {
   file,     ///< a file_op (netpoll/file_engine.hpp)
@@ -100,4 +100,4 @@ struct unwatch_request : awaited_request {
   bool under_way = false;  ///< the thread's own: it waits for its turn, or for its completion
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -16,7 +16,7 @@
 
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -201,4 +201,4 @@ bool open_ring(io_uring& ring, const ring_calls& calls, const ring_limits& limit
   return true;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

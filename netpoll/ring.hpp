@@ -9,7 +9,7 @@
 
 #include <cstddef>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// The system calls, so that tests can let them fail. Results as in liburing: minus the errno.
 struct ring_calls {
@@ -39,4 +39,4 @@ struct ring_shape {
 bool open_ring(io_uring& ring, const ring_calls& calls, const ring_limits& limits, ring_shape& shape,
                ring_refusal& refusal) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

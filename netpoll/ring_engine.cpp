@@ -18,7 +18,7 @@
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/signal_mask.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -369,4 +369,4 @@ void ring_engine::file_completed(file_op& op, int result) noexcept {
     files_.push_back(op);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

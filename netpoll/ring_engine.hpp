@@ -48,7 +48,7 @@
 #include "netpoll/ring.hpp"
 #include "netpoll/table.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 class ring_engine final : public file_engine, public readiness_reporter {
  public:
@@ -114,4 +114,4 @@ class ring_engine final : public file_engine, public readiness_reporter {
   bool memory_is_short_ = false;  // a poll could not be armed: no sense in trying at once
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -16,7 +16,7 @@
 #include "runtime/sched/park.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 constexpr failure no_descriptor{EBADF};
 
@@ -81,4 +81,4 @@ failure while_open(descriptor* d, F&& call) noexcept {
   return result < 0 ? failure{-result} : failure{};
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -31,7 +31,8 @@
 
 #include "runtime/sched/signal_mask.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 namespace {
 
@@ -149,11 +150,16 @@ recv_chan<int> signals(std::initializer_list<int> wanted) {
   return channel;
 }
 
-bool rt::signals_are_awaited() noexcept {
+}  // namespace v0
+
+namespace rt {
+
+bool signals_are_awaited() noexcept {
   registry& r = the_registry();
   const std::lock_guard guard(r.mutex);
   sweep(r.all);
   return !r.all.empty();
 }
 
-}  // namespace weft::inline v0
+}  // namespace rt
+}  // namespace weft

@@ -25,7 +25,8 @@
 #include "netpoll/calls.hpp"
 #include "netpoll/side.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -86,4 +87,5 @@ bool detail::splice_all(net::byte_stream& from, net::byte_stream& to, std::uint6
   return true;
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <new>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -66,4 +66,4 @@ descriptor& descriptor_at(std::uint32_t index) noexcept {
   return chunks[(index - 1) / per_chunk].load(std::memory_order_acquire)[(index - 1) % per_chunk];
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

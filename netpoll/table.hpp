@@ -16,7 +16,7 @@
 #include "netpoll/requests.hpp"
 #include "runtime/wait/env.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 inline constexpr std::uint32_t most_descriptors = std::uint32_t{1} << 22;  ///< more than the kernel's own limit
 
@@ -79,4 +79,4 @@ void give_back_descriptor(descriptor* d) noexcept;
 /// For a slot that was taken once.
 descriptor& descriptor_at(std::uint32_t index) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -12,7 +12,8 @@
 #include "netpoll/calls.hpp"
 #include "netpoll/failure.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -100,4 +101,5 @@ tcp_listener listen(std::string_view where) {
 }
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -11,7 +11,8 @@
 #include "netpoll/calls.hpp"
 #include "netpoll/side.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -58,4 +59,5 @@ endpoint tcp_stream::local_endpoint() const {
 }
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

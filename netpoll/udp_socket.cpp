@@ -13,7 +13,8 @@
 #include "netpoll/open.hpp"
 #include "netpoll/side.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -131,4 +132,5 @@ datagram udp_socket::recv_from(std::span<std::byte> to, std::error_code& error) 
 }
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -21,12 +21,11 @@
 #include "netpoll/calls.hpp"
 #include "netpoll/side.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+namespace rt {
 
-using namespace rt;
-
-/// The file of a listener; none, if its name is abstract.
-struct rt::socket_file {
+// The file of a listener; none, if its name is abstract.
+struct socket_file {
   explicit socket_file(std::string_view where) : path(where) {}
   ~socket_file() { remove(); }
   socket_file(const socket_file&) = delete;
@@ -53,6 +52,12 @@ struct rt::socket_file {
   pid_t owner = 0;
   std::atomic<bool> there{false};  // relaxed: only one exchange wins; the rest is written before it is published
 };
+
+}  // namespace rt
+
+inline namespace v0 {
+
+using namespace rt;
 
 namespace {
 
@@ -237,4 +242,5 @@ unix_stream connect_unix(std::string_view path) {
 }
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

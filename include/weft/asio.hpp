@@ -34,7 +34,8 @@ namespace boost::beast {
 enum class role_type;
 }
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 namespace detail {
 
@@ -131,4 +132,5 @@ inline void teardown(boost::beast::role_type, tcp_stream& stream, boost::system:
 }
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -13,7 +13,8 @@
 #include <weft/detail/wait_list.hpp>
 #include <weft/scope.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 namespace detail {
 
@@ -56,8 +57,8 @@ struct no_completion {
 /// barrier lets its waiters go each time as many have arrived as are expected. As std::barrier, with cancellable waits.
 ///
 /// The last to arrive runs the completion function, before anybody is let go; it must not throw, may wait, and is
-/// shielded from cancellation. What happened before an arrival happens before it, and what it did before the return of a
-/// wait. A negative number, or one of zero arrivals, throws std::invalid_argument, more arrivals than are expected
+/// shielded from cancellation. What happened before an arrival happens before it, and what it did before the return of
+/// a wait. A negative number, or one of zero arrivals, throws std::invalid_argument, more arrivals than are expected
 /// std::logic_error, and nothing is changed. Any fiber or plain thread.
 ///
 /// A wait that is cancelled leaves its arrival behind: the others are not held up in this phase. In the next one they
@@ -116,4 +117,5 @@ class barrier {
   [[no_unique_address]] CompletionFunction completion_;
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -13,7 +13,8 @@
 #include <weft/detail/chan_core.hpp>
 #include <weft/error.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// try_result is what `try_recv` and `recv_for` give: how it went, and the value if it went well.
 template <class T>
@@ -388,4 +389,5 @@ template <class T, detail::capacity_type N = std::ptrdiff_t>
   return {std::move(tx), receiver<T>(detail::chan_end<detail::chan_side::receive>(std::move(made)))};
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -14,7 +14,8 @@
 #include <weft/detail/wait_list.hpp>
 #include <weft/mutex.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// condition_variable lets those who hold a weft::mutex wait for a change that others make under it.
 ///
@@ -90,4 +91,5 @@ class WEFT_EXPORT condition_variable {
   detail::wait_list waiters_;
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

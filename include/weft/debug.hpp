@@ -11,7 +11,9 @@
 
 #include <weft/detail/export.hpp>
 
-namespace weft::inline v0::debug {
+namespace weft {
+inline namespace v0 {
+namespace debug {
 
 /// dump_fibers writes every fiber to `out`: id, name, state or wait reason, since when (in minutes, once it is one),
 /// the stack, and where it was spawned.
@@ -75,4 +77,6 @@ struct counters {
 /// stats reads the counters. Any thread; takes one lock for a moment, allocates nothing.
 [[nodiscard]] WEFT_EXPORT counters stats() noexcept;
 
-}  // namespace weft::inline v0::debug
+}  // namespace debug
+}  // namespace v0
+}  // namespace weft

@@ -6,7 +6,8 @@
 
 #include <weft/detail/export.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// cancelled is what a wait throws once the scope it stands in is cancelled. It does not derive from std::exception, so
 /// a handler for errors lets it pass; a fiber that ends by it ends quietly. A `catch (...)` that does not rethrow meets
@@ -45,4 +46,5 @@ class WEFT_EXPORT fiber_cancelled final : public std::runtime_error {
   ~fiber_cancelled() override;
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

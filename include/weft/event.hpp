@@ -12,7 +12,8 @@
 #include <weft/detail/spin_lock.hpp>
 #include <weft/detail/wait_list.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 namespace detail {
 struct event_insight;
@@ -20,8 +21,8 @@ struct event_insight;
 
 /// event is set or not; waits return while it is set. Not set at first.
 ///
-/// `set` lets everybody go who waits, also if a `reset` follows at once. What happened before a `set` happens before the
-/// return of a wait that saw it. `on_event` makes it a case of a select. Any fiber or plain thread.
+/// `set` lets everybody go who waits, also if a `reset` follows at once. What happened before a `set` happens before
+/// the return of a wait that saw it. `on_event` makes it a case of a select. Any fiber or plain thread.
 class WEFT_EXPORT event {
  public:
   constexpr event() noexcept = default;
@@ -55,4 +56,5 @@ struct event_insight {
 };
 }  // namespace detail
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

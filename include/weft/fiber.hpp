@@ -10,7 +10,8 @@
 #include <weft/detail/spawn.hpp>
 #include <weft/error.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 class scope;
 
@@ -102,4 +103,5 @@ class fiber {
   detail::fiber_state<T>* state_ = nullptr;
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -33,11 +33,12 @@
 
 #include <weft/detail/export.hpp>
 
-namespace weft::inline v0 {
-
+namespace weft {
 namespace rt {
 struct open_file;
-}
+}  // namespace rt
+
+inline namespace v0 {
 
 /// file is an open file. Its destructor closes it.
 class WEFT_EXPORT file {
@@ -115,4 +116,5 @@ class WEFT_EXPORT file {
   rt::open_file* f_ = nullptr;
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

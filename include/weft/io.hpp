@@ -16,14 +16,20 @@
 
 #include <weft/detail/export.hpp>
 
-namespace weft::inline v0::net {
+namespace weft {
+inline namespace v0 {
+namespace net {
 class byte_stream;
 class fd;
 class tcp_stream;
 class unix_stream;
-}  // namespace weft::inline v0::net
+}  // namespace net
+}  // namespace v0
+}  // namespace weft
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 /// Not one that the program has derived from them: it may read and write in its own way.
 template <class S>
 inline constexpr bool is_own_stream =
@@ -32,9 +38,13 @@ inline constexpr bool is_own_stream =
 /// As io::copy, without a copy in between, where that is quicker: one of the two is a pipe and the other a stream
 /// socket. False: it is not, or the kernel cannot; what was moved until then is in `total`. Without `error` it throws.
 WEFT_EXPORT bool splice_all(net::byte_stream& from, net::byte_stream& to, std::uint64_t& total, std::error_code* error);
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft
 
-namespace weft::inline v0::io {
+namespace weft {
+inline namespace v0 {
+namespace io {
 
 /// source is what `read_some` can be called on: up to so many bytes, 0 at the end.
 template <class S>
@@ -205,4 +215,6 @@ line_range<From> lines(From& from, std::error_code& error, std::size_t longest =
   return {from, &error, longest};
 }
 
-}  // namespace weft::inline v0::io
+}  // namespace io
+}  // namespace v0
+}  // namespace weft

@@ -9,7 +9,8 @@
 #include <weft/detail/spin_lock.hpp>
 #include <weft/detail/wait_list.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// latch lets its waiters go once its count has come to zero, and stays open. As std::latch, with cancellable waits.
 ///
@@ -41,4 +42,5 @@ class WEFT_EXPORT latch {
   mutable detail::wait_list waiters_ WEFT_GUARDED_BY(lock_);
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

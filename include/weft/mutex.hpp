@@ -11,7 +11,8 @@
 #include <weft/detail/export.hpp>
 #include <weft/detail/wait_list.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// mutex excludes fibers and threads from each other; Lockable and TimedLockable, for std::lock_guard,
 /// std::unique_lock, std::scoped_lock.
@@ -61,4 +62,5 @@ class WEFT_EXPORT mutex {
   detail::wait_list waiters_;
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

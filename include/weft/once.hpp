@@ -15,7 +15,8 @@
 #include <weft/detail/wait_list.hpp>
 #include <weft/error.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// once_flag says whether its call_once has been done.
 class WEFT_EXPORT once_flag {
@@ -114,8 +115,8 @@ class remembered {
 /// const reference to it, or the reference that `f` returned) or throws what `f` threw.
 ///
 /// Copies of the callable share the value, and it lives as long as the last of them. Calls wait, not cancellably, while
-/// another computes. If `f` is cancelled that is not remembered: the call throws `cancelled`, and the next one calls `f`
-/// again. What `f` did happens before the return of every call. Any fiber or plain thread.
+/// another computes. If `f` is cancelled that is not remembered: the call throws `cancelled`, and the next one calls
+/// `f` again. What `f` did happens before the return of every call. Any fiber or plain thread.
 ///
 /// ```cpp
 /// auto settings = weft::once_value([] { return read_settings(); });
@@ -125,4 +126,5 @@ template <class F>
 requires std::is_invocable_v<std::decay_t<F>>
 [[nodiscard]] auto once_value(F&& f) { return detail::remembered<std::decay_t<F>>(std::forward<F>(f)); }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

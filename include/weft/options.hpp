@@ -13,7 +13,8 @@
 #include <chrono>
 #include <cstddef>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// netpoll_backend says what the runtime may ask the kernel for when fibers wait for sockets and files.
 enum class netpoll_backend {
@@ -58,8 +59,8 @@ struct options {
   /// says.
   netpoll_backend netpoll = netpoll_backend::automatic;
 
-  /// The most OS threads that the runtime starts to run fibers on, at least 1, and 2 with `pin_main`. Once it is reached
-  /// (or the system refuses another thread) the fibers go on with those there are; this is said once on stderr.
+  /// The most OS threads that the runtime starts to run fibers on, at least 1, and 2 with `pin_main`. Once it is
+  /// reached (or the system refuses another thread) the fibers go on with those there are; this is said once on stderr.
   int max_threads = 10000;
 
   /// The most fibers that may live at a time; past it `spawn` throws `std::system_error` with
@@ -78,4 +79,5 @@ struct options {
   std::chrono::nanoseconds shutdown_grace = std::chrono::seconds(10);
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -17,7 +17,8 @@
 #include <weft/fiber.hpp>
 #include <weft/options.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 namespace detail {
 WEFT_EXPORT void run_main(const options& how, callable_ref main);
@@ -28,11 +29,11 @@ WEFT_EXPORT void end_blocking() noexcept;
 /// run starts the runtime, runs `f` as its main fiber, and returns what `f` returns or throws what it throws.
 ///
 /// When `f` ends, fibers that still live are cancelled and awaited, so that every destructor runs; then the runtime's
-/// threads end. By then the locals of `f` are gone: a detached fiber must not refer to them (use a `scope`). Its threads
-/// block the signals that the caller blocks, save those of faults (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS); the
-/// caller has its own mask back afterwards. Blocks the calling thread, which becomes one of the runtime's. May be called again
-/// afterwards; while a runtime runs, in this thread or another, it throws std::logic_error. A bad option or environment
-/// variable throws std::invalid_argument, a backend that cannot be had std::system_error.
+/// threads end. By then the locals of `f` are gone: a detached fiber must not refer to them (use a `scope`). Its
+/// threads block the signals that the caller blocks, save those of faults (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP,
+/// SIGSYS); the caller has its own mask back afterwards. Blocks the calling thread, which becomes one of the runtime's.
+/// May be called again afterwards; while a runtime runs, in this thread or another, it throws std::logic_error. A bad
+/// option or environment variable throws std::invalid_argument, a backend that cannot be had std::system_error.
 template <class F>
 auto run(const options& how, F f) -> std::invoke_result_t<F> {
   detail::result_slot<std::invoke_result_t<F>> result;
@@ -126,4 +127,5 @@ WEFT_EXPORT bool cancelled() noexcept;
 WEFT_EXPORT void check_cancelled();
 
 }  // namespace this_fiber
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -27,7 +27,8 @@
 #include <weft/fiber.hpp>
 #include <weft/time.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// scope_options: `limit` children at a time, 0 for any number.
 struct scope_options {
@@ -178,4 +179,5 @@ auto shield(F&& f) -> std::invoke_result_t<F> {
   return result.take();
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

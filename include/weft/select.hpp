@@ -28,7 +28,8 @@
 #include <weft/fiber.hpp>
 #include <weft/time.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 namespace detail {
 
@@ -286,8 +287,8 @@ template <class F = detail::no_handler>
   return detail::default_case<std::decay_t<F>>(std::forward<F>(f));
 }
 
-/// select waits until one of the cases can go on, does it, runs its handler, and gives its index. Of several that can go
-/// on it takes one at random, each with the same probability.
+/// select waits until one of the cases can go on, does it, runs its handler, and gives its index. Of several that can
+/// go on it takes one at random, each with the same probability.
 ///
 /// The decision is one atomic look at all cases. The handler runs with no lock held, and may wait and throw. Cases of
 /// nil channels are never taken; if no case can ever be taken it waits for ever. Cancellable: it throws `cancelled`
@@ -407,4 +408,5 @@ class selector {
   bool done_ = false;
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

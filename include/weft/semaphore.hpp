@@ -11,13 +11,16 @@
 #include <weft/detail/spin_lock.hpp>
 #include <weft/detail/wait_list.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
-/// semaphore holds a number of permits; `acquire` takes some, waiting until there are enough, `release` gives some back.
+/// semaphore holds a number of permits; `acquire` takes some, waiting until there are enough, `release` gives some
+/// back.
 ///
-/// First come, first served: a request that is too large for now is not overtaken by smaller ones behind it. There is no
-/// upper limit but the type's. What happened before a `release` happens before the return of the `acquire` that takes
-/// its permits. A negative number of permits throws std::invalid_argument, in each call. Any fiber or plain thread.
+/// First come, first served: a request that is too large for now is not overtaken by smaller ones behind it. There is
+/// no upper limit but the type's. What happened before a `release` happens before the return of the `acquire` that
+/// takes its permits. A negative number of permits throws std::invalid_argument, in each call. Any fiber or plain
+/// thread.
 class WEFT_EXPORT semaphore {
  public:
   /// Throws std::invalid_argument for n < 0.
@@ -45,4 +48,5 @@ class WEFT_EXPORT semaphore {
   detail::wait_list waiters_;
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

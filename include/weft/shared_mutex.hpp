@@ -11,15 +11,16 @@
 #include <weft/detail/export.hpp>
 #include <weft/detail/wait_list.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// shared_mutex lets in either one writer (`lock`) or any number of readers (`lock_shared`); for std::unique_lock and
 /// std::shared_lock, timed or not.
 ///
-/// A waiting writer holds back readers that come after him; when he unlocks, the readers that waited meanwhile go first.
-/// So neither side starves the other. Therefore a reader must not lock it again while it has it: a writer may have come
-/// in between. It does not know its owners. Unlocking what is not locked ends the process. What happened before an
-/// unlock happens before the lock that it makes possible. Any fiber or plain thread.
+/// A waiting writer holds back readers that come after him; when he unlocks, the readers that waited meanwhile go
+/// first. So neither side starves the other. Therefore a reader must not lock it again while it has it: a writer may
+/// have come in between. It does not know its owners. Unlocking what is not locked ends the process. What happened
+/// before an unlock happens before the lock that it makes possible. Any fiber or plain thread.
 ///
 /// ```cpp
 /// std::shared_lock reading(guard);  // or std::unique_lock writing(guard)
@@ -95,4 +96,5 @@ class WEFT_EXPORT shared_mutex {
   detail::wait_list readers_;
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

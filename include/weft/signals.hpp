@@ -8,7 +8,8 @@
 #include <weft/chan.hpp>
 #include <weft/detail/export.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// signals gives a channel on which these signals arrive, each time they reach the process.
 ///
@@ -24,4 +25,5 @@ namespace weft::inline v0 {
 /// ```
 WEFT_EXPORT recv_chan<int> signals(std::initializer_list<int> wanted);
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -12,7 +12,8 @@
 #include <weft/detail/export.hpp>
 #include <weft/detail/timer_core.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// clock is steady: it never goes back, and a change of the wall clock does not touch it.
 using clock = std::chrono::steady_clock;
@@ -133,4 +134,5 @@ class ticker {
   recv_chan<clock::time_point> chan_;
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

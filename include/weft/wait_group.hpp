@@ -12,7 +12,8 @@
 #include <weft/detail/spawn.hpp>
 #include <weft/detail/wait_list.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// wait_group waits until a number of things are done. Reusable once a wait has returned.
 ///
@@ -68,4 +69,5 @@ class WEFT_EXPORT wait_group {
   detail::wait_list waiters_;
 };
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

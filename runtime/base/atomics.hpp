@@ -13,7 +13,7 @@
 
 #include <atomic>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct std_atomics {
   template <class T>
@@ -47,4 +47,4 @@ struct std_atomics {
   }
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

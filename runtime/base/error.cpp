@@ -3,10 +3,12 @@
 // same type.
 #include <weft/error.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 channel_closed::~channel_closed() = default;
 timed_out::~timed_out() = default;
 fiber_cancelled::~fiber_cancelled() = default;
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

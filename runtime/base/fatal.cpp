@@ -13,7 +13,7 @@
 
 #include <weft/error.hpp>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -127,4 +127,4 @@ void fatal_terminate() noexcept {
   end_process();
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -14,7 +14,7 @@
 #include <exception>
 #include <string>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// What a report shows of the runtime; called on the thread that ends the process, whatever it holds.
 struct fatal_report {
@@ -38,4 +38,4 @@ void set_fatal_report(const fatal_report& report) noexcept;
 /// by the program.
 [[noreturn]] void fatal_terminate() noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -13,7 +13,9 @@
 
 #include "runtime/base/atomics.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 void spin_lock::lock_slow() noexcept {
   constexpr int yields = 20;
@@ -35,4 +37,6 @@ void spin_lock::lock_slow() noexcept {
   }
 }
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -24,7 +24,7 @@
 #include "runtime/base/limits.hpp"
 #include "runtime/config/options.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 namespace {
 
 // Holds any cgroup file that is read here; the longest, cpu.stat, has about 20 short lines.
@@ -259,4 +259,4 @@ std::uint64_t cpu_width_watch::nr_throttled() noexcept {
 
 int cpu_width(const cpu_width_roots& roots) { return cpu_width_watch(roots).width(); }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

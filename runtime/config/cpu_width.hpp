@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// cpu_width_roots says where to look; tests point it at a fabricated tree.
 struct cpu_width_roots {
@@ -89,4 +89,4 @@ class cpu_width_watch {
 /// cpu_width returns what a fresh watch reads: the CPUs this process may use, 1 to `max_width`.
 int cpu_width(const cpu_width_roots& roots = {});
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -19,7 +19,7 @@
 #include "runtime/base/limits.hpp"
 #include "runtime/config/cpu_width.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 namespace {
 
 constexpr std::string_view width_accepted = "expected a whole number from 1 to 1024";
@@ -249,4 +249,4 @@ resolved_options resolve(const options& asked) {
   return resolved;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -17,7 +17,7 @@
 
 #include "runtime/fiber/stack.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// debug_settings are the words of `WEFT_DEBUG`; a new word is a member here and a line in the table in options.cpp.
 struct debug_settings {
@@ -54,4 +54,4 @@ int check_width(const char* what, int width);
 /// check_stack_size returns `bytes` if it is 16 KiB to 1 GiB, else throws `std::invalid_argument` that calls it `what`.
 std::size_t check_stack_size(const char* what, std::size_t bytes);
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -32,7 +32,7 @@
 
 #include "runtime/fiber/stack.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 constinit std::atomic<overflow_info (*)(void* owner)> describe_owner{nullptr};
 
@@ -479,4 +479,4 @@ void drop_thread_altstack() noexcept {
   given = {};
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

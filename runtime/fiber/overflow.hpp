@@ -12,7 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 // What the report says about the fiber that runs on a stack. All of it is read in a signal handler.
 struct overflow_info {
@@ -46,4 +46,4 @@ bool give_thread_altstack() noexcept;
 // Before the thread ends, or leaves the runtime; harmless if nothing was given.
 void drop_thread_altstack() noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct sanitizer_context {
   const void* bottom = nullptr;
@@ -13,4 +13,4 @@ struct sanitizer_context {
   void* tsan_fiber = nullptr;  ///< TSan's, for as long as the execution exists
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

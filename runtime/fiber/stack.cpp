@@ -51,7 +51,7 @@ extern "C" {  // null unless the program is linked with that sanitizer
 [[gnu::weak]] void __lsan_register_root_region(const void* begin, std::size_t size);
 }
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 // Constant-initialised, never destroyed: fibers of static objects may still run when main has returned.
 constinit std::atomic<std::size_t> default_stack_size{standard_stack_size};
@@ -576,4 +576,4 @@ stack_stats read_stack_stats() noexcept {
           .mode = mode.load(std::memory_order_relaxed)};
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -30,7 +30,7 @@
 
 #include "runtime/fiber/sanitizer_context.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 inline constexpr std::size_t min_stack_size = std::size_t{16} << 10;
 inline constexpr std::size_t max_stack_size = std::size_t{1} << 30;
@@ -166,4 +166,4 @@ struct stack_stats {
 };
 [[nodiscard]] stack_stats read_stack_stats() noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

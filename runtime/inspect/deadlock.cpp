@@ -22,7 +22,7 @@
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/thread_g.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -192,4 +192,4 @@ nanoseconds_t look_for_deadlock(nanoseconds_t now) noexcept {
   return look_again_at == never ? never : look_again_at - now;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

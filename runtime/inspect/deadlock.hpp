@@ -19,7 +19,7 @@
 
 #include "runtime/sched/timer_heap.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// At the start of run(), before the monitor.
 void configure_deadlock_report(deadlock_policy policy) noexcept;
@@ -28,4 +28,4 @@ void configure_deadlock_report(deadlock_policy policy) noexcept;
 /// to look again if nothing happens: `never`, as a rule.
 nanoseconds_t look_for_deadlock(nanoseconds_t now) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

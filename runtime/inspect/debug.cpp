@@ -9,7 +9,9 @@
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::debug {
+namespace weft {
+inline namespace v0 {
+namespace debug {
 
 using namespace rt;
 
@@ -68,4 +70,6 @@ counters stats() noexcept {
   return sum;
 }
 
-}  // namespace weft::inline v0::debug
+}  // namespace debug
+}  // namespace v0
+}  // namespace weft

@@ -23,7 +23,7 @@
 #include "runtime/sched/signal_mask.hpp"
 #include "runtime/sched/thread_g.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -325,4 +325,4 @@ std::string describe_caller() {
   return g != nullptr && look_at_fiber(*g, snapshot) ? name_of(snapshot) : "a plain thread";
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

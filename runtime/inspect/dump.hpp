@@ -17,7 +17,7 @@
 #include <cstdio>
 #include <string>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Every fiber, and the plain threads that wait in weft. Any thread or fiber, not a signal handler.
 void dump_everything(std::FILE* out) noexcept;
@@ -28,4 +28,4 @@ void dump_caller(std::FILE* out) noexcept;
 /// `fiber 7 "ingest"`; on a plain thread "a plain thread". Throws std::bad_alloc.
 std::string describe_caller();
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

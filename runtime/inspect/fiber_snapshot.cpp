@@ -16,7 +16,7 @@
 #include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -202,4 +202,4 @@ blocked_call find_blocked_call(pid_t thread, const stack* on) noexcept {
   return found;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -14,7 +14,7 @@
 #include "runtime/inspect/frames.hpp"
 #include "runtime/sched/g.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 enum class fiber_state : std::uint8_t { running, runnable, unstarted, waiting };
 
@@ -43,4 +43,4 @@ struct blocked_call {
 /// `on`: the stack of the fiber that runs there.
 blocked_call find_blocked_call(pid_t thread, const stack* on) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

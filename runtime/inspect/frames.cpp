@@ -8,7 +8,7 @@
 
 #include "runtime/inspect/racy_load.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -77,4 +77,4 @@ bool walk_left_stack(const stack& on, const void* sp, frame_list& out) noexcept 
   return true;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -12,7 +12,7 @@
 
 #include "runtime/fiber/stack.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Return addresses, innermost first. Of a deep stack the innermost and the outermost 50 are kept, as Go does.
 class frame_list {
@@ -46,4 +46,4 @@ void unwind_own_stack(frame_list& out) noexcept;
 /// Those of a stack that was left with its context at `sp`. False if that context is not on the stack.
 bool walk_left_stack(const stack& on, const void* sp, frame_list& out) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

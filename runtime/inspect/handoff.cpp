@@ -15,7 +15,7 @@
 #include "runtime/inspect/symbols.hpp"
 #include "runtime/sched/monitor.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -96,4 +96,4 @@ handoff_counts count_handoffs() noexcept {
           burned.load(std::memory_order_relaxed)};
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

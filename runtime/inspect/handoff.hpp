@@ -8,7 +8,7 @@
 #include "runtime/config/options.hpp"
 #include "runtime/sched/timer_heap.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 void configure_handoff_notes(const debug_settings& how) noexcept;
 
@@ -19,4 +19,4 @@ struct handoff_counts {
 };
 handoff_counts count_handoffs() noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

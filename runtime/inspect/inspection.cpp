@@ -19,7 +19,7 @@
 #include "runtime/inspect/symbols.hpp"
 #include "runtime/sched/monitor.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -109,4 +109,4 @@ void inspection_tick(nanoseconds_t now) noexcept {
   look_for_deadlock(now);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

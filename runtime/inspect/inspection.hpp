@@ -11,7 +11,7 @@
 #include "runtime/config/options.hpp"
 #include "runtime/sched/timer_heap.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 void begin_inspection(const resolved_options& how) noexcept;
 /// Harmless if nothing has begun.
@@ -22,4 +22,4 @@ bool inspection_is_due() noexcept;
 /// At each tick of the monitor, on its thread.
 void inspection_tick(nanoseconds_t now) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

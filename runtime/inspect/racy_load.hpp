@@ -7,7 +7,7 @@
 // bytes stay mapped forever. Sanitizers are told that this is meant, in this one place.
 #pragma once
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// One word that somebody else may be writing.
 template <class T>
@@ -16,4 +16,4 @@ __attribute__((noinline, no_sanitize("thread"), no_sanitize("address"))) T racy_
   return *static_cast<const volatile T*>(&word);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -16,7 +16,7 @@
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -139,4 +139,4 @@ void schedtrace_tick(nanoseconds_t now) noexcept {
   }
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -5,10 +5,10 @@
 #include "runtime/config/options.hpp"
 #include "runtime/sched/timer_heap.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 void schedtrace_configure(const debug_settings& how) noexcept;  ///< at the start of run()
 bool schedtrace_is_on() noexcept;
 void schedtrace_tick(nanoseconds_t now) noexcept;  ///< on the monitor's thread
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -24,7 +24,7 @@
 
 #include "runtime/inspect/wrapper_frame.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -208,4 +208,4 @@ bool is_in_c_library(std::uintptr_t pc) noexcept {
   return false;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <string>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct code_name {
   std::string function;  ///< demangled, without the name of the inline namespace; empty: not known
@@ -32,4 +32,4 @@ bool is_in_c_library(std::uintptr_t pc) noexcept;
 /// "weft::cancelled" for the name in a type_info. Throws std::bad_alloc.
 std::string demangle(const char* mangled);
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

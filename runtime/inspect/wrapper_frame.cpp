@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -136,4 +136,4 @@ wrapper_frame find_wrapper_frame(std::string_view function) noexcept {
   return look_at(function.substr(begin));
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -11,7 +11,7 @@
 
 #include <string_view>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct wrapper_frame {
   bool is = false;           ///< the function is such a template
@@ -21,4 +21,4 @@ struct wrapper_frame {
 /// `function` is demangled, whole, and without the name of the inline namespace. The result points into it.
 wrapper_frame find_wrapper_frame(std::string_view function) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

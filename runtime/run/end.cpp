@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end, in this order, on the main fiber:
+// The end of a runtime, in this order; 1 to 5 on the main fiber:
 //   1  f has returned (or thrown). The gate closes: no plain thread starts a fiber any more.
-//   2  Every other fiber is cancelled, and every one that is born from here on. They unwind; the deadlock report stays armed.
-//   3  Plain threads that wait in weft get std::system_error (operation_canceled), and so do those that begin a cancellable wait
-//      from here on, until 6.
+//   2  Every other fiber is cancelled, and every one that is born from here on. They unwind; the deadlock report stays
+//      armed.
+//   3  Plain threads that wait in weft get std::system_error (operation_canceled), and so do those that begin a
+//      cancellable wait from here on, until 6.
 //   4  Main waits until it is the only fiber. After each `shutdown_grace` the ones that are left are named on stderr.
 //   5  `ended`: the Ms leave their loops and their threads end; the calling thread comes back from its own.
 //   6  run() returns what f left behind.
@@ -32,7 +33,7 @@
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -73,9 +74,9 @@ void end_plain_waits() noexcept {
       nullptr);
 }
 
-// A plain thread that was woken a moment ago, with the last value of a fiber, has not had the CPU yet, and mostly begins
-// its next wait at once: that one belongs to this run, too. So the flag stays up until each has left the wait that it
-// was in. Bounded, as a debugger may have stopped it.
+// A plain thread that was woken a moment ago, with the last value of a fiber, has not had the CPU yet, and mostly
+// begins its next wait at once: that one belongs to this run, too. So the flag stays up until each has left the wait
+// that it was in. Bounded, as a debugger may have stopped it.
 void await_woken_threads() noexcept {
   constexpr nanoseconds_t patience = 100'000'000;
   const nanoseconds_t until = steady_now() + patience;
@@ -149,7 +150,8 @@ void reset_scheduler() noexcept {
   sched.ended.store(false, std::memory_order_relaxed);
 }
 
-// The bracket is the caller's; two that go at the same moment: the fence makes at least one of them see that both are gone.
+// The bracket is the caller's; two that go at the same moment: the fence makes at least one of them see that both are
+// gone.
 void fiber_gone(M* m) noexcept {
   std_atomics::fence_seq_cst();
   if (present_fibers() != 1) return;
@@ -164,4 +166,4 @@ void fiber_gone(M* m) noexcept {
   ready_from_loop(m, woken);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -14,7 +14,7 @@
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/upcalls.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -57,4 +57,4 @@ void monitor_tick(nanoseconds_t now) noexcept {
     change_width(width);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -29,8 +29,7 @@
 #include "runtime/sched/signal_mask.hpp"
 #include "runtime/sched/start_m.hpp"
 
-namespace weft::inline v0 {
-
+namespace weft {
 namespace rt {
 
 namespace {
@@ -61,6 +60,8 @@ struct reset_at_the_end {
 }  // namespace
 
 }  // namespace rt
+
+inline namespace v0 {
 
 namespace detail {
 
@@ -143,4 +144,5 @@ void run_main(const options& how, callable_ref f) {
 }
 
 }  // namespace detail
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

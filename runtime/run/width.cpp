@@ -19,8 +19,7 @@
 #include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0 {
-
+namespace weft {
 namespace rt {
 
 static void make_ps_up_to(int n) {
@@ -70,6 +69,8 @@ void change_width(int n) {
 
 }  // namespace rt
 
+inline namespace v0 {
+
 int maxprocs() noexcept { return rt::sched.procs.load(std::memory_order_acquire); }
 
 int set_maxprocs(int n) {
@@ -81,4 +82,5 @@ int set_maxprocs(int n) {
   return former;
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -9,7 +9,7 @@
 #include "runtime/sched/gate.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// While it lives the end of run() does not pass. A fiber needs none: the end waits for it anyway.
 class admission {
@@ -32,4 +32,4 @@ class admission {
   const bool foreign_;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -11,7 +11,7 @@
 
 #include "runtime/sched/g.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct g_chunk {
   static constexpr unsigned capacity = 1023;
@@ -39,4 +39,4 @@ void for_each_g(F&& f) {
   }
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

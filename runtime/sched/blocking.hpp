@@ -5,7 +5,7 @@
 #include "runtime/sched/monitor.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Of the calling thread, which must run a fiber. Nests.
 inline void begin_blocking_on(M* m) noexcept {
@@ -34,4 +34,4 @@ class blocking_section {
   M* m_;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

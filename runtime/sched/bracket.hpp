@@ -7,7 +7,8 @@
 // stores, with no locked instruction and no fence. The fence that a Dekker pair needs is executed by the rare side:
 // membarrier(2) makes every running thread of the process execute one.
 //
-// Protocol. `seq` is odd inside and even outside, written by its own thread alone. `M.retake_lock` and `M.p` are the M's.
+// Protocol. `seq` is odd inside and even outside, written by its own thread alone. `M.retake_lock` and `M.p` are the
+// M's.
 //   M        enter():   seq = odd; (compiler barrier); look at req                         1
 //                       if it stands: lock M.retake_lock; P still mine -> go on (the       2
 //                       monitor withdrew); else accept() and go on without a P
@@ -38,7 +39,7 @@
 
 #include "runtime/base/atomics.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 // An M begins inside: its own stack, idling and start-up are sections that never end, and cannot be taken from.
 // Two lines wide: adjacent-line prefetch would pull the neighbour's word into the monitor's scan.
@@ -111,4 +112,4 @@ class alignas(128) bracket {
   typename Atomics::template atomic<std::uint32_t> req_;  // pairs with enter
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -4,7 +4,7 @@
 
 #include <pthread.h>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 bool sanitizer_hooks = false;
 
@@ -26,4 +26,4 @@ void describe_thread_stack(sanitizer_context& view) noexcept {
   if (__tsan_get_current_fiber != nullptr) view.tsan_fiber = __tsan_get_current_fiber();
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

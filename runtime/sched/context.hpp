@@ -8,13 +8,13 @@
 // first time, and after the jump of an M's loop (which is the first case on another stack).
 //
 // Invariants
-//  1. `arrive` saves the context that was left, then clears its fiber's `on_cpu` (release; pairs with the acquire in `wake`), then
-//     runs the hook, in this order: once `on_cpu` is clear and the hook has released its locks, the fiber may run elsewhere, so the
-//     hook touches nothing of it after its last release.
+//  1. `arrive` saves the context that was left, then clears its fiber's `on_cpu` (release; pairs with the acquire in
+//     `wake`), then runs the hook, in this order: once `on_cpu` is clear and the hook has released its locks, the fiber
+//     may run elsewhere, so the hook touches nothing of it after its last release.
 //  2. A hook is noexcept, allocates nothing, and only releases.
-//  3. The M is another one after every jump, as the execution may continue on another thread: it comes with the jump, from the thread
-//     that made it. Nothing that depends on the thread (the M, errno, a thread_local's address) lives across `switch_execution`;
-//     functions that call it are not inlined.
+//  3. The M is another one after every jump, as the execution may continue on another thread: it comes with the jump,
+//     from the thread that made it. Nothing that depends on the thread (the M, errno, a thread_local's address) lives
+//     across `switch_execution`; functions that call it are not inlined.
 //  4. The exception state of libstdc++ is per thread; each execution carries its own.
 //  5. Sanitizers are told through weak hooks, in the same frame as the jump. Nothing else in weft jumps.
 #pragma once
@@ -37,7 +37,7 @@ extern "C" {
 [[gnu::weak]] void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 }
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Whether the program has a sanitizer that wants to hear of switches; set once, before the first M.
 extern bool sanitizer_hooks;
@@ -94,4 +94,4 @@ struct destination {
   return here;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -2,9 +2,9 @@
 // An M's own loop: find a fiber to run, in Go's order, or go to sleep without losing a wake-up.
 //
 //   due timers of the own P · one pick in 61: the global queue first, then the poller · by turns with what follows, an
-//   urgent fiber · the own queue · a batch from the global queue · the poller, without blocking · steal half of a random
-//   victim's ring, in the last round also timers and runnext · give up the P, look at everything again, sleep: in the
-//   poller if nobody is there (poll.cpp), with the next timer as time-out, else on a futex (stop_m.cpp).
+//   urgent fiber · the own queue · a batch from the global queue · the poller, without blocking · steal half of a
+//   random victim's ring, in the last round also timers and runnext · give up the P, look at everything again, sleep:
+//   in the poller if nobody is there (poll.cpp), with the next timer as time-out, else on a futex (stop_m.cpp).
 //
 // The numbers in the comments are the steps of idle.hpp. An M stands inside its bracket here from start to end; it
 // holds no lock when it runs timers' callbacks, polls, or makes fibers ready.
@@ -27,7 +27,7 @@
 #include "runtime/sched/stop_m.hpp"
 #include "runtime/sched/timers.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 constexpr std::uint32_t max_batch = 128;
 
@@ -107,7 +107,8 @@ G* look(M* m) noexcept {
   P* p = m->p;
   run_timers(m, p->timers);
   if (p->tick % P::global_tick == 0) {
-    // Counted, or a P that goes from M to M with fibers that block would look here first each time, and at nothing else.
+    // Counted, or a P that goes from M to M with fibers that block would look here first each time, and at nothing
+    // else.
     p->monitor_tick.store(++p->tick, std::memory_order_relaxed);
     run_retired_timers(m);
     G* g = take_global(p, true);
@@ -247,4 +248,4 @@ void schedule_loop(M* m) noexcept {
   }
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -7,7 +7,7 @@
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/thread_g.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 constinit std::atomic<bool> forked_away{false};
 
@@ -23,4 +23,4 @@ void watch_forks() noexcept {
   });
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -9,7 +9,7 @@
 
 #include <atomic>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Whether this process is such a child. Relaxed: it is written while there is one thread.
 extern std::atomic<bool> forked_away;
@@ -20,4 +20,4 @@ inline constexpr const char* forked_away_sentence =
 /// Called by each run; takes effect once.
 void watch_forks() noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

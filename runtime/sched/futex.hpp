@@ -12,7 +12,7 @@
 
 #include "runtime/sched/timer_heap.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Sleeps while the word is `expected`, at most `timeout` nanoseconds (`never`: no limit). May return early.
 inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
@@ -30,4 +30,4 @@ inline void futex_wake(std::atomic<std::uint32_t>& word) noexcept {
   syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -7,12 +7,13 @@
 //   line 4   room for a small closure, so that a spawn allocates nothing
 //
 // Invariants
-//  1. Gs are type-stable: a G's memory is never unmapped and never another type's, so a late claim, a dump and a canceller may read
-//     a G that has ended. `id` tells them whether it is still the fiber they meant (0: none).
-//  2. A G is in at most one list through `link`: a run queue, the global queue, a free list or a batch on its way there. Only the
-//     winner of its wait word (or its creator, or the hook that runs after a yield) puts it into one.
-//  3. `on_cpu` is true from before the jump onto its stack until after its context is saved again. The jump away publishes the
-//     context with the release store in `arrive` (runtime/sched/context.hpp), which pairs with the acquire in `wake`.
+//  1. Gs are type-stable: a G's memory is never unmapped and never another type's, so a late claim, a dump and a
+//     canceller may read a G that has ended. `id` tells them whether it is still the fiber they meant (0: none).
+//  2. A G is in at most one list through `link`: a run queue, the global queue, a free list or a batch on its way
+//     there. Only the winner of its wait word (or its creator, or the hook that runs after a yield) puts it into one.
+//  3. `on_cpu` is true from before the jump onto its stack until after its context is saved again. The jump away
+//     publishes the context with the release store in `arrive` (runtime/sched/context.hpp), which pairs with the
+//     acquire in `wake`.
 //  4. A G has a stack from its first run until its end; before that it costs its 256 bytes and its closure.
 #pragma once
 
@@ -27,13 +28,17 @@
 #include "runtime/sched/timer_heap.hpp"
 #include "runtime/sched/wait_word.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 class completion;
 class nursery;
 struct cancel_frame;
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct M;
 struct stack;
@@ -104,4 +109,4 @@ struct alignas(64) G {
 
 static_assert(sizeof(G) == 256, "a spawned fiber that has not run costs this much");
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

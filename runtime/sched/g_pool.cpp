@@ -2,12 +2,12 @@
 // Where Gs come from: a slab that only grows, free lists per P over a shared one, and ids in blocks.
 //
 // Invariants
-//  1. A G is constructed once and never destroyed; a chunk is linked into `chunks` before any of its Gs is handed out, so a walk over
-//     the chunks sees every G that anyone may hold.
+//  1. A G is constructed once and never destroyed; a chunk is linked into `chunks` before any of its Gs is handed out,
+//     so a walk over the chunks sees every G that anyone may hold.
 //  2. A P's free list belongs to its holder; the shared one to `slab_lock`. mmap runs with no lock held.
-//  3. `started - ended`, summed over the Ps and the foreign counters, is the number of live fibers when none starts or ends. A fiber
-//     that somebody may wait for is counted as ended before they hear of it; `gone` counts the last that is left of a fiber: the end of
-//     run() waits for that, as between the two it may still run a scope's error handler.
+//  3. `started - ended`, summed over the Ps and the foreign counters, is the number of live fibers when none starts or
+//     ends. A fiber that somebody may wait for is counted as ended before they hear of it; `gone` counts the last that
+//     is left of a fiber: the end of run() waits for that, as between the two it may still run a scope's error handler.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -20,7 +20,7 @@
 #include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -197,4 +197,4 @@ std::int64_t live_fibers() noexcept { return started_without(sched.foreign_ended
 
 std::int64_t present_fibers() noexcept { return started_without(sched.foreign_gone, &P::gone); }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -7,7 +7,7 @@
 
 #include "runtime/sched/m.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Returns a G with a new id and nothing else. Throws std::bad_alloc, std::system_error at a limit.
 G* allocate_g();
@@ -21,4 +21,4 @@ void count_end() noexcept;
 std::int64_t live_fibers() noexcept;     ///< started and not ended
 std::int64_t present_fibers() noexcept;  ///< started and not gone: those whose end still has something to do count, too
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -7,7 +7,7 @@
 #include <atomic>
 #include <cstdint>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 class gate {
  public:
@@ -37,4 +37,4 @@ class gate {
 /// Of starting fibers and timers; open while a runtime runs.
 inline constinit gate start_gate;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

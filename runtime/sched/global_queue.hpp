@@ -15,7 +15,7 @@
 
 #include "runtime/sched/g.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct g_list {
   G* head = nullptr;
@@ -108,4 +108,4 @@ class global_queue {
   std::atomic<std::uint32_t> urgent_size_{0};
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

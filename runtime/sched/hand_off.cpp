@@ -7,7 +7,7 @@
 #include "runtime/sched/start_m.hpp"
 #include "runtime/sched/stop_m.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 static bool give_to(sleeper (*take)(P*, bool) noexcept, P* p, bool searching) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   sched.lock.lock();
@@ -64,4 +64,4 @@ void pass_on(P* p) noexcept {
   if (work_anywhere()) wake_if_wanted();
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -4,7 +4,7 @@
 
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Wakes one more M, or makes one; the caller counts as a searcher (idle.hpp, step 3). No lock held.
 void wake_one() noexcept;
@@ -13,15 +13,15 @@ inline void wake_if_wanted() noexcept {
   if (sched.idle.submit_wants_wake()) wake_one();
 }
 
-/// Gives `p`, with what lies in its queue, to a sleeping or a new M, in need to one that waits for its pinned fiber. Returns
-/// false if there is none to be had. No lock held.
+/// Gives `p`, with what lies in its queue, to a sleeping or a new M, in need to one that waits for its pinned fiber.
+/// Returns false if there is none to be had. No lock held.
 bool hand_off(P* p) noexcept;
 /// The same, but to no M that waits for its pinned fiber.
 bool hand_off_to_unpinned(P* p) noexcept;
 /// Hands on a P that its M has lost; it goes to the idle ones if no M can be had. No lock held.
 void pass_on(P* p) noexcept;
-/// Puts a P that nobody could be found for, or that is not needed, on the idle list; its timers get somebody's attention.
-/// No lock held.
+/// Puts a P that nobody could be found for, or that is not needed, on the idle list; its timers get somebody's
+/// attention. No lock held.
 void shelve_p(P* p, bool searching) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

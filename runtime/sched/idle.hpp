@@ -62,7 +62,7 @@
 
 #include "runtime/base/atomics.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 template <class Atomics = std_atomics>
 class alignas(64) idle_state {
@@ -150,4 +150,4 @@ class alignas(64) idle_state {
       0};  // {searchers:32, idle Ps:32}; pairs as in the head comment
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

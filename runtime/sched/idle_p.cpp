@@ -7,7 +7,7 @@
 #include "runtime/sched/hand_off.hpp"
 #include "runtime/sched/monitor.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 void own(M* m, P* p) noexcept {
   m->p = p;
@@ -74,4 +74,4 @@ void take_any_p(M* m) noexcept {
   if (m->p != nullptr) note_busy();
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

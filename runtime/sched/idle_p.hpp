@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who holds a P: taking one, giving it up, and the Ps that nobody holds.
 //
-// Invariant: a P changes hands only under the scheduler's lock (the lists here, `next_p`, `due_p`) or, from a silent M, by
-// the monitor under that M's `retake_lock` (retake.hpp).
+// Invariant: a P changes hands only under the scheduler's lock (the lists here, `next_p`, `due_p`) or, from a silent M,
+// by the monitor under that M's `retake_lock` (retake.hpp).
 #pragma once
 
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Notes who holds `p`; it came to the caller under a lock.
 void own(M* m, P* p) noexcept;
@@ -29,4 +29,4 @@ P* take_surrendered_p() noexcept WEFT_REQUIRES(sched.lock);
 /// Gives `m` a surrendered or an idle P, if there is one. No lock held.
 void take_any_p(M* m) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

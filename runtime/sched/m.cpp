@@ -5,7 +5,7 @@
 #include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 constinit scheduler sched;
 
@@ -56,4 +56,4 @@ constinit scheduler sched;
   if (m->p != nullptr) note_busy();
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

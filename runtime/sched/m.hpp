@@ -7,9 +7,10 @@
 // shows "outside".
 //
 // Invariants
-//  1. `p` is written by the M itself while it is inside, or by the monitor under `retake_lock` while it is provably outside. Whoever
-//     touches the P's own things stands between `enter` and `leave`.
-//  2. The fiber that loses its P runs on undisturbed: only a call that really parks may migrate. `enter` never switches.
+//  1. `p` is written by the M itself while it is inside, or by the monitor under `retake_lock` while it is provably
+//     outside. Whoever touches the P's own things stands between `enter` and `leave`.
+//  2. The fiber that loses its P runs on undisturbed: only a call that really parks may migrate. `enter` never
+//     switches.
 //  3. An M's own loop is inside from start to end; an M without a P is no candidate.
 // Lock order: retake_lock < scheduler lock.
 #pragma once
@@ -26,7 +27,7 @@
 #include "runtime/sched/bracket.hpp"
 #include "runtime/sched/g.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct P;
 
@@ -140,4 +141,4 @@ class inside_runtime {
   M* m_;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

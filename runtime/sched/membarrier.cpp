@@ -8,7 +8,7 @@
 #include "runtime/base/fatal.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 constinit std::atomic<bool> parkers_must_fence{false};
 
@@ -26,8 +26,8 @@ void fence_all_threads() noexcept {
   };
   if (is_granted()) return;
   std_atomics::fence_seq_cst();
-  // Before the first run(), between two and in the child of a fork there is no fiber to cancel and no P to take. Acquire:
-  // a run that has begun since has registered before, and now the call is granted.
+  // Before the first run(), between two and in the child of a fork there is no fiber to cancel and no P to take.
+  // Acquire: a run that has begun since has registered before, and now the call is granted.
   const bool runs = sched.procs.load(std::memory_order_acquire) != 0 && !sched.ended.load(std::memory_order_relaxed);
   if (runs && !parkers_must_fence.load(std::memory_order_relaxed) && !is_granted()) {
     fatal(
@@ -36,4 +36,4 @@ void fence_all_threads() noexcept {
   }
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -3,14 +3,14 @@
 // fence, so that the frequent side (entering the runtime, arming a wait) needs none.
 //
 // Where membarrier(2) cannot be had (Linux < 4.14, seccomp), `fence_all_threads` is this thread's own fence only, and
-// the frequent side fences too: brackets by their mode, parkers by `order_arm_before_look`. Each run() asks for both, the
-// registration and the call itself. A call that is refused later (a filter that was installed while it runs) is fatal:
-// others have relied on it already, and nothing but the call could make up for that.
+// the frequent side fences too: brackets by their mode, parkers by `order_arm_before_look`. Each run() asks for both,
+// the registration and the call itself. A call that is refused later (a filter that was installed while it runs) is
+// fatal: others have relied on it already, and nothing but the call could make up for that.
 #pragma once
 
 #include "runtime/base/atomics.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// True without membarrier. Relaxed: each run() stores the same answer, before its first M; a plain thread may wait
 /// meanwhile.
@@ -27,4 +27,4 @@ inline void order_arm_before_look() noexcept {
     std_atomics::compiler_barrier();
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -4,15 +4,15 @@
 //
 // Pace. A timed sleep costs 15 to 25 µs of CPU, whatever is looked at in between, so what counts is how often it gets
 // up. It looks every 20 µs for a few rounds after it has taken a P, since those that block often do so together; then
-// every 200 µs for a second (attention), since who has blocked or computed for long will again; and every 2 ms while all
-// fibers park and pick as they should. If it finds an M in user code while work waits it comes back once after 60 µs, at
-// any pace: that one may have blocked just now. `blocking(f)` gets its attention at once. It looks every 10 ms while no
-// second fiber exists.
+// every 200 µs for a second (attention), since who has blocked or computed for long will again; and every 2 ms while
+// all fibers park and pick as they should. If it finds an M in user code while work waits it comes back once after 60
+// µs, at any pace: that one may have blocked just now. `blocking(f)` gets its attention at once. It looks every 10 ms
+// while no second fiber exists.
 //
 // When every P is idle it naps, and sleeps if nothing was picked meanwhile: Ps that are idle for some microseconds at a
-// time would pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own` (take P off
-// the idle list, look at monitor_sleeps): a wake-up that is missed all the same would only delay the monitor until the
-// next P is taken, so `own` needs no fence.
+// time would pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own`
+// (take P off the idle list, look at monitor_sleeps): a wake-up that is missed all the same would only delay the
+// monitor until the next P is taken, so `own` needs no fence.
 #include "runtime/sched/monitor.hpp"
 
 #include <pthread.h>
@@ -32,7 +32,7 @@
 #include "runtime/sched/stop_m.hpp"
 #include "runtime/sched/upcalls.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -235,4 +235,4 @@ void stop_monitor() noexcept {
   pthread_join(thread, nullptr);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -4,7 +4,7 @@
 
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Starts the thread. Throws std::system_error if there is none to be had.
 void start_monitor();
@@ -15,4 +15,4 @@ void wake_monitor() noexcept;
 /// It looks more often for a while, from now on. One system call; for when `monitor_is_slow` says so.
 void ask_for_attention() noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -2,9 +2,10 @@
 // P: the right to run fibers, and what goes with it: a run queue, a timer heap, free Gs, stacks, counters.
 //
 // Invariants
-//  1. Exactly one M holds a P, or it lies on the idle list. Everything without a lock of its own belongs to the holder, and only
-//     between `enter` and `leave` (runtime/sched/m.hpp): outside, the monitor may take the P away.
-//  2. Ps are never freed: the table only grows, and a retired P's heap and queue are still looked at by whoever searches.
+//  1. Exactly one M holds a P, or it lies on the idle list. Everything without a lock of its own belongs to the holder,
+//     and only between `enter` and `leave` (runtime/sched/m.hpp): outside, the monitor may take the P away.
+//  2. Ps are never freed: the table only grows, and a retired P's heap and queue are still looked at by whoever
+//     searches.
 #pragma once
 
 #include <atomic>
@@ -15,7 +16,7 @@
 #include "runtime/sched/run_queue.hpp"
 #include "runtime/sched/timer_heap.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct M;
 
@@ -63,4 +64,4 @@ struct alignas(64) P {
   alignas(64) owned_counter started, ended, gone, parks, wakes, steals, overflows, handoffs;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -23,7 +23,7 @@
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/thread_g.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -186,4 +186,4 @@ void yield_now() noexcept {
   yield_fiber(m);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -3,7 +3,7 @@
 
 #include "runtime/sched/timers.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 // What is overdue while a fiber waits for its turn in a queue that this M cannot take from counts only `with_runnext`.
 bool anything_to_do(bool with_runnext) noexcept {
@@ -26,4 +26,4 @@ bool work_waits_for(const P* p) noexcept {
   return look_at_timers().earliest != never;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

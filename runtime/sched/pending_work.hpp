@@ -5,15 +5,15 @@
 
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
-/// Returns true if there is a fiber in a queue or a timer that is overdue. What is in a `runnext` counts only `with_runnext`:
-/// this M may not be able to take it.
+/// Returns true if there is a fiber in a queue or a timer that is overdue. What is in a `runnext` counts only
+/// `with_runnext`: this M may not be able to take it.
 bool anything_to_do(bool with_runnext) noexcept;
 inline bool work_anywhere() noexcept { return anything_to_do(true); }
 
-/// Returns true if somebody would run if the M that holds `p` gave it away. Sockets and timers count if nobody else would
-/// see them: no P is idle.
+/// Returns true if somebody would run if the M that holds `p` gave it away. Sockets and timers count if nobody else
+/// would see them: no P is idle.
 bool work_waits_for(const P* p) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

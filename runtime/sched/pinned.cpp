@@ -14,7 +14,7 @@
 #include "runtime/sched/stop_m.hpp"
 #include "runtime/sched/timers.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 bool sleep_until_pinned_is_due(M* m) noexcept {
   {
@@ -112,7 +112,8 @@ bool is_alone() noexcept {
   return sched.threads == 0;
 }
 
-// All other threads are held up, and no more are to be had now: what is ready for others goes to the global queue. If this M ran any of it, its pinned fiber would have to wait until that parks, which may be never.
+// All other threads are held up, and no more are to be had now: what is ready for others goes to the global queue. If
+// this M ran any of it, its pinned fiber would have to wait until that parks, which may be never.
 G* take_pinned(M* m) noexcept {
   P* const p = m->p;
   run_all_timers(m);
@@ -148,4 +149,4 @@ bool sleep_beside_held_up_threads(M* m) noexcept {
   return true;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -10,7 +10,7 @@
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/timers.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 G* poll_now(M* m) noexcept {
   poller* net = sched.net.load(std::memory_order_acquire);
@@ -92,4 +92,4 @@ void wake_sleeper_before(nanoseconds_t when) noexcept {
   if (sched.timers.sleeps_past(when)) wake_poller();
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sleeping where timers and sockets are heard: in the poller, or on a futex until the first descriptor is opened. One M at a
-// time does so, `polling_m`, with the next timer as its time-out (timer_watch.hpp).
+// Sleeping where timers and sockets are heard: in the poller, or on a futex until the first descriptor is opened. One M
+// at a time does so, `polling_m`, with the next timer as its time-out (timer_watch.hpp).
 #pragma once
 
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Looks at the poller without blocking, and returns a fiber to run, or nullptr. Called by an M's loop with a P.
 G* poll_now(M* m) noexcept;
@@ -25,4 +25,4 @@ void nudge_sleeper() noexcept;
 /// Makes `net` the poller, when the first descriptor is opened.
 void install_poller(poller& net) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -8,7 +8,7 @@
 #include "runtime/sched/global_queue.hpp"
 #include "runtime/sched/timer_heap.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 class poller {
  public:
@@ -30,4 +30,4 @@ class poller {
   ~poller() = default;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/sched/random.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 std::uint64_t& random_state_of_thread() noexcept {
   thread_local std::uint64_t state = 0;
@@ -9,4 +9,4 @@ std::uint64_t& random_state_of_thread() noexcept {
   return state;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -7,7 +7,7 @@
 
 #include "runtime/sched/m.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 inline std::uint64_t next_random(std::uint64_t& state) noexcept {  // xorshift64*
   std::uint64_t x = state;
@@ -28,4 +28,4 @@ inline std::uint32_t random_below(std::uint32_t n) noexcept {
   return static_cast<std::uint32_t>(((x >> 32) * n) >> 32);  // off by at most n / 2^32
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

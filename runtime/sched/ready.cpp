@@ -4,7 +4,8 @@
 // With a P: into its `runnext`, whoever was there goes to the ring's tail; a full ring gives its older half to the
 // global queue. Without one (a plain thread, a fiber that has lost its P): to the global queue. Steps 1 and 2 of
 // idle.hpp:
-//   put_next       its exchange is the fence; into an empty runnext nobody is woken for `ready`, since its caller mostly parks next and
+//   put_next       its exchange is the fence; into an empty runnext nobody is woken for `ready`, since its caller
+//   mostly parks next and
 //                  a woken M would only chase the pair. A new fiber counts as work at once.
 //   push_global    a full fence follows.
 #include <sched.h>
@@ -14,7 +15,7 @@
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 void wait_until_off_cpu(G* g) noexcept {
   for (int turn = 0; g->on_cpu.load(std::memory_order_acquire); ++turn) {  // pairs with the release in `arrive`
@@ -159,4 +160,4 @@ void ready_from_loop(M* m, g_list batch) noexcept {
   if (batch.head != nullptr) ready_batch(m, batch);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

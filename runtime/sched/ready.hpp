@@ -4,7 +4,7 @@
 
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// The winner of a claim makes the fiber ready. No lock held. Waits until the fiber is off its stack; wakes a plain
 /// thread's futex where the fiber stands for one. Any thread, but not an M's own loop (there: `ready_from_loop`).
@@ -21,4 +21,4 @@ void push_global(G* g) noexcept;
 /// Makes sure that the ring of `p`, the caller's, takes one more.
 void make_room(P* p) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Who claimed a wait that ended without a result.
 enum class wait_cause : std::uint8_t { woken, timeout, cancelled };
@@ -66,4 +66,4 @@ constexpr const char* to_string(wait_reason r) noexcept {
   return words[static_cast<unsigned>(r)];
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

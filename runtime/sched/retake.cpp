@@ -14,7 +14,7 @@
 #include "runtime/sched/start_m.hpp"
 #include "runtime/sched/upcalls.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -161,4 +161,4 @@ unsigned retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   return taken;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

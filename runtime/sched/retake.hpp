@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Taking Ps from Ms that do not use them: the monitor's look at each P.
 //
-//   blocked     no CPU time since the last look and asleep in the kernel: the P goes after 50 µs, if anything waits for it
+//   blocked     no CPU time since the last look and asleep in the kernel: the P goes after 50 µs, if anything waits for
+//   it
 //   announced   in blocking(f): at the next look
 //   burning     CPU time advances, the bracket does not move, no pick was made for 10 ms: the P goes if anything waits
 //               for it, however many burn already. They run on as threads, among which the kernel shares the CPUs
 //   busy inside the bracket moves but no pick was made for 10 ms: the M is asked to give the P up itself at its next
-//               entry. Where that may hold a lock the P is left to the monitor (`surrendered_ps`), which comes back soon
+//               entry. Where that may hold a lock the P is left to the monitor (`surrendered_ps`), which comes back
+//               soon
 //   starved     runnable but off its CPU: left alone, more threads do not help
 //
 // Protocol of a take (bracket.hpp, steps 4 to 6): retake_lock of each candidate, request, ONE membarrier for all of the
 // round, then each is taken if its word did not move. The retake_locks are held across the membarrier: their Ms, should
-// they enter just then, wait for it. What is taken is handed on after the locks are free, since this may start a thread.
+// they enter just then, wait for it. What is taken is handed on after the locks are free, since this may start a
+// thread.
 //
 // Used by the monitor's thread alone, with no lock held.
 #pragma once
@@ -19,7 +22,7 @@
 #include "runtime/base/limits.hpp"
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 class retaker {
  public:
@@ -58,4 +61,4 @@ class retaker {
   p_notes notes_[max_width];
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -16,7 +16,7 @@
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/upcalls.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 static void pool_stack(void* arg) noexcept {
   M* m = current_m();
@@ -88,4 +88,4 @@ bool bind_fiber(M* m, G* g) noexcept {
   switch_execution(m, {&m->loop_sp, &m->loop_eh, &m->loop_view, nullptr}, {g->sp, g->eh, g->stk->view});
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

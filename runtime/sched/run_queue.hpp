@@ -41,7 +41,7 @@
 
 #include "runtime/base/atomics.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 // T has a member `T* link`, which is free to use for whoever owns the fiber.
 template <class T, class Atomics = std_atomics, unsigned N = 256>
@@ -189,4 +189,4 @@ class run_queue {
   alignas(64) typename Atomics::template atomic<T*> ring_[N]{};           // published by tail_, handed back by head_
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -31,7 +31,7 @@
 #include "runtime/sched/poller.hpp"
 #include "runtime/sched/timer_watch.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct scheduler {
   // --- Ps and Ms: written seldom, read by all
@@ -81,14 +81,14 @@ struct scheduler {
   M* polling_m WEFT_GUARDED_BY(lock) = nullptr;  ///< the one that sleeps in the poller
   int threads WEFT_GUARDED_BY(lock) = 0;         ///< Ms with a thread
   int idle_threads WEFT_GUARDED_BY(lock) = 0;
-  /// The thread that ended last. Each joins the one before it, and the end of run() the last: so when run() returns they
-  /// are all gone, with what the program and its libraries keep for each thread.
+  /// The thread that ended last. Each joins the one before it, and the end of run() the last: so when run() returns
+  /// they are all gone, with what the program and its libraries keep for each thread.
   std::optional<pthread_t> last_ended WEFT_GUARDED_BY(lock);
   std::atomic<bool> some_are_surrendered{false};    ///< written under the lock; relaxed: a hint for the monitor
   bool poller_taken WEFT_GUARDED_BY(lock) = false;  ///< an M sleeps in the poller, or is just coming out of it
 
-  /// The size of the global queue as a hint, without the lock; a caller that relies on a zero reads it after idle_state's
-  /// fence.
+  /// The size of the global queue as a hint, without the lock; a caller that relies on a zero reads it after
+  /// idle_state's fence.
   std::uint32_t global_size() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.size(); }
   bool global_has_urgent() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.has_urgent(); }
 
@@ -112,4 +112,4 @@ struct scheduler {
 
 extern scheduler sched;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/sched/signal_mask.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -33,4 +33,4 @@ void block_foreign_signals() noexcept {
   pthread_sigmask(SIG_SETMASK, &mask, nullptr);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

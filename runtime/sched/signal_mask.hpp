@@ -19,7 +19,7 @@
 
 #include <signal.h>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Makes the calling thread's mask the one of the run() that begins, before it has an M, and returns it.
 sigset_t note_callers_mask() noexcept;
@@ -28,4 +28,4 @@ void take_machine_mask() noexcept;
 /// Leaves the calling thread no signals but those of its own faults.
 void block_foreign_signals() noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -24,7 +24,7 @@
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/signal_mask.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -179,4 +179,4 @@ bool start_machine(P* p, bool searching) noexcept {
   return false;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

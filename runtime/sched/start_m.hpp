@@ -2,15 +2,16 @@
 // How Ms come to be: the M, its thread, and what is said when there is no thread to be had.
 //
 // Invariants
-//  1. Ms are never freed, their threads are: one that has had nothing to do for long ends (stop_m.hpp), and its M is reused.
-//  2. Each thread that ends leaves its handle in `last_ended` and joins the thread whose handle it found there, without a
-//     lock; the end of run() waits until none is left, and joins the last. So each is joined once, and all are gone when
-//     run() returns.
+//  1. Ms are never freed, their threads are: one that has had nothing to do for long ends (stop_m.hpp), and its M is
+//     reused.
+//  2. Each thread that ends leaves its handle in `last_ended` and joins the thread whose handle it found there, without
+//     a lock; the end of run() waits until none is left, and joins the last. So each is joined once, and all are gone
+//     when run() returns.
 #pragma once
 
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Returns a new or reused M without a thread, or nullptr if there is no memory.
 M* make_m() noexcept;
@@ -18,12 +19,12 @@ M* make_m() noexcept;
 void attach_thread(M* m) noexcept;
 void detach_thread(M* m) noexcept;
 
-/// Starts an M with `p`, or without one (nullptr) for later. Returns false if no thread is to be had. The caller owns `p`,
-/// if there is one, and a searcher's count if `searching`. No lock held.
+/// Starts an M with `p`, or without one (nullptr) for later. Returns false if no thread is to be had. The caller owns
+/// `p`, if there is one, and a searcher's count if `searching`. No lock held.
 bool start_machine(P* p, bool searching) noexcept;
 
 /// Says on stderr, once per run, that there are no more threads to be had: `max_threads` is reached (error 0), or the
 /// system gave `error`. The fibers go on with the threads there are. No lock held.
 void say_threads_are_short(int running, int error) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

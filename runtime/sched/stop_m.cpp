@@ -7,7 +7,7 @@
 #include "runtime/sched/idle_p.hpp"
 #include "runtime/sched/poll.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -111,4 +111,4 @@ void end_machines() noexcept {
   wake_poller();
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

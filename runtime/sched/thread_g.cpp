@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <new>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -78,4 +78,4 @@ void for_each_thread_g(void (*f)(G&, void*), void* arg) noexcept {
   for (stand_in* s = everyone.load(std::memory_order_acquire); s != nullptr; s = s->all) f(s->g, arg);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

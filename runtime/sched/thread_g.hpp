@@ -6,7 +6,8 @@
 // every wait loops.
 //
 // A stand-in is given back after the thread's last thread_local object is gone, as destructors of those may wait, too:
-// by a POSIX key, whose destructors run after them. A thread that waits in the destructor of another key takes a new one.
+// by a POSIX key, whose destructors run after them. A thread that waits in the destructor of another key takes a new
+// one.
 #pragma once
 
 #include <atomic>
@@ -14,7 +15,7 @@
 
 #include "runtime/sched/m.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// The calling thread's. Throws nothing; ends the process if there is no memory for 320 bytes.
 G* thread_g() noexcept;
@@ -28,8 +29,8 @@ inline G* current_g() noexcept {
 /// Calls f(G&) for every stand-in ever made.
 void for_each_thread_g(void (*f)(G&, void*), void* arg) noexcept;
 
-/// The waits of plain threads as the end of run() sees them: odd while they are over, from the return of main to that of
-/// run(); the next even number afterwards. A thread notes it at the entry of each cancellable wait, where an odd one
+/// The waits of plain threads as the end of run() sees them: odd while they are over, from the return of main to that
+/// of run(); the next even number afterwards. A thread notes it at the entry of each cancellable wait, where an odd one
 /// already ends it, and looks again after it has armed: it has changed if the wait began before an end that has come
 /// meanwhile. Written before the fence and the claims that end the waits that were armed before. The `cancel` word of a
 /// stand-in is 1 for good, which means: look here.
@@ -38,4 +39,4 @@ constexpr bool plain_waits_are_over(std::uint32_t seen) noexcept { return seen %
 /// Noted by a fiber that waits on its thread's stand-in, in blocking(f): the end of run() waits for it.
 inline constexpr std::uint32_t wait_of_a_fiber = 0xffff'ffff;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -9,7 +9,7 @@
 
 #include "runtime/sched/g.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 nanoseconds_t steady_now() noexcept {
   timespec t;
@@ -133,9 +133,9 @@ bool timer_heap::first_list(place& found) noexcept {
   return false;
 }
 
-// A list is taken as a whole into `spill_`, `next_tick_` moves to its range (past it, if it is of one tick), and each of
-// its timers gets its new place: near, or a lower level. A list of a higher level that begins at `tick` is taken too,
-// since relative to the new `next_tick_` what is in it belongs to lower levels.
+// A list is taken as a whole into `spill_`, `next_tick_` moves to its range (past it, if it is of one tick), and each
+// of its timers gets its new place: near, or a lower level. A list of a higher level that begins at `tick` is taken
+// too, since relative to the new `next_tick_` what is in it belongs to lower levels.
 bool timer_heap::bring_near(tick_t tick) noexcept {
   for (unsigned moves = 0;;) {
     while (spill_ != nullptr) {
@@ -249,4 +249,4 @@ void timer_heap::clear() noexcept {
   publish(never);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -4,27 +4,29 @@
 //
 // Structure: near timers, those whose tick of 2^20 ns has come or is about to, are in a pairing heap; far ones lie in
 // the lists of a timing wheel and are brought near when their tick comes. Both are made of the timers themselves, so
-// starting and stopping one allocates nothing: a timed wait can be set up while a queue's lock is held. To start or stop
-// a far timer is O(1) and touches its neighbours only; the near heap stays so small that it lies in the first cache,
-// and it gives them out in exact order.
+// starting and stopping one allocates nothing: a timed wait can be set up while a queue's lock is held. To start or
+// stop a far timer is O(1) and touches its neighbours only; the near heap stays so small that it lies in the first
+// cache, and it gives them out in exact order.
 //
-//   wheel: level 0 has a list for each of 64 ticks (1 ms each), level 1 for each of 64 times 64 ticks, ...; a far timer's
-//   level is the highest digit (of 6 bits) in which its tick differs from `next_tick_`, the first far tick.
+//   wheel: level 0 has a list for each of 64 ticks (1 ms each), level 1 for each of 64 times 64 ticks, ...; a far
+//   timer's level is the highest digit (of 6 bits) in which its tick differs from `next_tick_`, the first far tick.
 //
 // Rejected: the pairing heap alone (the removal of the earliest misses the cache at every node it touches: to start and
-// fire one of 10 000 timers costs 150 ns, of 100 000 870, of a million 2200; like this 80, 360, 590); an array heap that
-// deletes lazily, as Go's (it grows, by malloc or by a reservation per P, under the locks of others; and a stopped timer
-// stays in it, so that its memory is not its owner's, or needs a table of slots beside it).
+// fire one of 10 000 timers costs 150 ns, of 100 000 870, of a million 2200; like this 80, 360, 590); an array heap
+// that deletes lazily, as Go's (it grows, by malloc or by a reservation per P, under the locks of others; and a stopped
+// timer stays in it, so that its memory is not its owner's, or needs a table of slots beside it).
 //
 // Invariants
-//  1. A timer is in at most one heap, the one in `heap`, and its links belong to that heap's lock. It never moves to another heap:
-//     whoever finds a heap with something due runs it, so a P that is idle or gone needs no migration.
-//  2. `next_when` is not later than the earliest timer, and `never` only if there is none; it is written under the lock and read by
-//     anyone without. It is exact while a timer is near, or the first list of far ones is short; else it says when to bring them near.
-//  3. `fire` runs under the heap's lock, on the M's own stack: it claims and collects, nothing else. What it collected is made ready
-//     after the lock is released. It takes no lock but a fiber's scope lock. It may set `when` to a later time: then the timer stays.
-//  4. After `stop` has returned, `fire` neither runs nor will run for that start. What it `defer`red may still run: whoever defers
-//     keeps the object alive until then, and notices by himself that he was overtaken.
+//  1. A timer is in at most one heap, the one in `heap`, and its links belong to that heap's lock. It never moves to
+//     another heap: whoever finds a heap with something due runs it, so a P that is idle or gone needs no migration.
+//  2. `next_when` is not later than the earliest timer, and `never` only if there is none; it is written under the lock
+//     and read by anyone without. It is exact while a timer is near, or the first list of far ones is short; else it
+//     says when to bring them near.
+//  3. `fire` runs under the heap's lock, on the M's own stack: it claims and collects, nothing else. What it collected
+//     is made ready after the lock is released. It takes no lock but a fiber's scope lock. It may set `when` to a later
+//     time: then the timer stays.
+//  4. After `stop` has returned, `fire` neither runs nor will run for that start. What it `defer`red may still run:
+//     whoever defers keeps the object alive until then, and notices by himself that he was overtaken.
 //  5. A timer with a tick before `next_tick_` is near, or on its way there in `spill_`; all others are far.
 // Lock order: object's lock < heap lock < fiber's scope lock. Memory order: `next_when` is stored seq_cst by `start`
 // and pairs with the idle side, which looks at all heaps after it has stopped searching (runtime/sched/idle.hpp).
@@ -36,7 +38,7 @@
 
 #include <weft/detail/spin_lock.hpp>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 using nanoseconds_t = std::int64_t;  ///< on the steady clock, from its epoch
 inline constexpr nanoseconds_t never = std::numeric_limits<nanoseconds_t>::max();
@@ -106,8 +108,8 @@ class alignas(64) timer_heap {
   /// Any thread. True if it was still to fire.
   static bool stop(timer& t) noexcept;
 
-  /// Fires what is due at `now`, at most one batch's worth, into an empty `out`; returns whether there is more to do. On an M's own stack, with no
-  /// lock held.
+  /// Fires what is due at `now`, at most one batch's worth, into an empty `out`; returns whether there is more to do.
+  /// On an M's own stack, with no lock held.
   bool run_due(nanoseconds_t now, fired_timers& out) noexcept;
 
   /// Forgets all timers: none of them fires any more. For the end of a runtime.
@@ -182,4 +184,4 @@ inline nanoseconds_t deadline_in(nanoseconds_t patience) noexcept {
   return patience == never ? never : saturating_add(steady_now(), patience);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -33,7 +33,7 @@
 #include "runtime/base/atomics.hpp"
 #include "runtime/sched/timer_heap.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// The earliest timer of all heaps, and how many there are.
 struct pending_timers {
@@ -80,4 +80,4 @@ class timer_watch {
   typename Atomics::template atomic<nanoseconds_t> last_wake_{0};
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

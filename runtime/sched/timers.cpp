@@ -7,7 +7,7 @@
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/upcalls.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 namespace {
 
@@ -72,4 +72,4 @@ bool start_timer(timer& t) noexcept {
 
 void restart_timer_in_loop(timer& t) noexcept { current_m()->p->timers.start(t); }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

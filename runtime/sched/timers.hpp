@@ -4,10 +4,10 @@
 
 #include "runtime/sched/scheduler.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
-/// Starts `t` in the own P's heap. Returns true if the caller has no P: `t` went to another's heap, and whoever sleeps in
-/// the poller must hear of it (`wake_sleeper_before`) once no lock is held.
+/// Starts `t` in the own P's heap. Returns true if the caller has no P: `t` went to another's heap, and whoever sleeps
+/// in the poller must hear of it (`wake_sleeper_before`) once no lock is held.
 bool start_timer(timer& t) noexcept;
 /// For a deferred action of a timer, which stands in an M's loop.
 void restart_timer_in_loop(timer& t) noexcept;
@@ -21,4 +21,4 @@ void run_retired_timers(M* m) noexcept;
 void add(pending_timers& all, const timer_heap& heap) noexcept;
 pending_timers look_at_timers() noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the scheduler calls on higher floors. Each function is declared here, says where it is defined, and is on the list
-// of tests/floors; nothing else on a lower floor refers to a higher one.
+// What the scheduler calls on higher floors. Each function is declared here, says where it is defined, and is on the
+// list of tests/floors; nothing else on a lower floor refers to a higher one.
 #pragma once
 
 #include "runtime/sched/m.hpp"
 #include "runtime/sched/timer_heap.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
-/// The body of a fiber: runs its closure and tells its joiner and its scope how it ended. Called on the fiber's own stack,
-/// outside the runtime section. Clears the G's id where a canceller may still hold it. Defined in scope/body.cpp.
+/// The body of a fiber: runs its closure and tells its joiner and its scope how it ended. Called on the fiber's own
+/// stack, outside the runtime section. Clears the G's id where a canceller may still hold it. Defined in
+/// scope/body.cpp.
 void run_body(G* g);
 
-/// Cancels the fibers whose regions have reached their deadline, and adds those that it claimed to `fired`. Called from an
-/// M's loop with no lock held. Defined in scope/cancel.cpp.
+/// Cancels the fibers whose regions have reached their deadline, and adds those that it claimed to `fired`. Called from
+/// an M's loop with no lock held. Defined in scope/cancel.cpp.
 void finish_expired(fired_timers& fired) noexcept;
 
 /// Called while the runtime closes, inside the runtime section, when a fiber is gone and no longer counted. Defined in
@@ -34,4 +35,4 @@ nanoseconds_t monitor_may_sleep(nanoseconds_t now) noexcept;
 /// A P was taken from `m`, whose fiber has blocked or computed for `silent`. Defined in inspect/handoff.cpp.
 void note_handoff(const M& m, bool burning, nanoseconds_t silent) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -4,24 +4,26 @@
 //   {epoch:61, cancellable:1, state:2}      state: running -> open -> claimed -> running
 //
 // Invariants
-//  1. `open -> claimed` is the only way from parked to ready, for a value, a close, a time-out, a cancellation and readiness alike.
-//     Whoever wins that compare-and-swap, and nobody else, makes the fiber ready, exactly once.
-//  2. Only the fiber itself opens the word (`arm`) and only it closes it again (`disarm`), so the epoch moves under its hands alone.
-//  3. A token names one wait: the epoch makes a late claim with the token of an earlier wait fail. 2^61 waits do not wrap.
+//  1. `open -> claimed` is the only way from parked to ready, for a value, a close, a time-out, a cancellation and
+//     readiness alike. Whoever wins that compare-and-swap, and nobody else, makes the fiber ready, exactly once.
+//  2. Only the fiber itself opens the word (`arm`) and only it closes it again (`disarm`), so the epoch moves under its
+//     hands alone.
+//  3. A token names one wait: the epoch makes a late claim with the token of an earlier wait fail. 2^61 waits do not
+//     wrap.
 //
 // Memory order: `claim` is acq_rel. Its release part publishes what the winner wrote into the waiter's slot... but the
 // fiber does not read the word to learn that it won; it is resumed through the run queue, whose release/acquire carries
 // it. Its acquire part pairs with the release in `arm`, so a canceller, which holds no queue lock, sees the fiber's
 // state as of this wait, above all its `on_cpu` == true: that was stored, relaxed, before the fiber ran, and the wake
-// that follows the claim must wait for the false that the switch away stores; a false from an earlier park would let the
-// fiber run on two threads. `arm` before the look at the cancel flag pairs with the flag before `claim_if_cancellable`:
-// see runtime/scope/cancel.hpp.
+// that follows the claim must wait for the false that the switch away stores; a false from an earlier park would let
+// the fiber run on two threads. `arm` before the look at the cancel flag pairs with the flag before
+// `claim_if_cancellable`: see runtime/scope/cancel.hpp.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 template <class Atomics>
 class wait_word {
@@ -72,4 +74,4 @@ class wait_word {
   typename Atomics::template atomic<token> word_{running};
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

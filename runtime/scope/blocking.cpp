@@ -6,7 +6,9 @@
 
 #include "runtime/scope/cancel.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 using namespace rt;
 
@@ -23,4 +25,6 @@ void end_blocking() noexcept {
   end_blocking_on(m);
 }
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -12,7 +12,7 @@
 #include "runtime/scope/completion_access.hpp"
 #include "runtime/scope/nursery_access.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 static void free_closure(G* g) noexcept {
   if (g->closure != g->inline_closure) std::free(g->closure);
@@ -60,4 +60,4 @@ void run_body(G* g) {
   retire_identity(g);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

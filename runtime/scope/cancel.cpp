@@ -14,7 +14,7 @@
 #include "runtime/sched/upcalls.hpp"
 #include "runtime/scope/nursery_access.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 using detail::cancel_frame;
 using detail::nursery;
@@ -248,4 +248,4 @@ bool cancelled_outside(const G* g, const cancel_frame& frame) noexcept {
   return effective_outside(g, frame);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -32,7 +32,7 @@
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/wait/cancel_state.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Links a frame of the calling fiber, and unlinks it, wherever it stands.
 void push_frame(G* g, detail::cancel_frame& frame) noexcept;
@@ -70,4 +70,4 @@ bool frame_expired(G* g, const detail::cancel_frame& frame) noexcept;
 /// Returns true if frames outside `frame` (or the fiber itself) are cancelled, as its fiber sees it.
 bool cancelled_outside(const G* g, const detail::cancel_frame& frame) noexcept;
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

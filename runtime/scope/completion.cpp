@@ -20,7 +20,9 @@
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 using namespace rt;
 
@@ -132,4 +134,6 @@ void completion::abandon() noexcept {
     fatal_uncaught(error_, "of a fiber that nobody joined");
 }
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -8,7 +8,9 @@
 #include "runtime/wait/basic_select.hpp"
 #include "runtime/wait/env.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 struct completion_access {
   static void bind(completion& c, rt::G* g, bool in_scope) noexcept {
@@ -22,4 +24,6 @@ struct completion_access {
   static bool taken(const completion& c) noexcept { return c.taken_.load(std::memory_order_acquire); }
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -23,7 +23,9 @@
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 using namespace rt;
 
@@ -192,4 +194,6 @@ std::size_t nursery::error_count() const noexcept {
   return error_count_;
 }
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

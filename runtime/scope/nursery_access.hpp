@@ -6,7 +6,9 @@
 
 #include "runtime/sched/g.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 struct nursery_access {
   /// Flags the nursery, and holds its lock on return. Returns false, with the lock free, if it was cancelled before.
@@ -37,4 +39,6 @@ struct nursery_access {
   static void leave(nursery& n, rt::G* g, std::exception_ptr error) noexcept;
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -3,10 +3,10 @@
 
 #include "runtime/scope/cancel.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 void throw_if_not_ok(wait_outcome how) {
   if (how == wait_outcome::cancelled) throw_cancelled();
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -4,10 +4,10 @@
 
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Throws `cancelled`, or std::system_error (operation_canceled) on a plain thread when the runtime has ended. Nothing
 /// for the others.
 void throw_if_not_ok(wait_outcome how);
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -13,7 +13,8 @@
 #include "runtime/sched/timers.hpp"
 #include "runtime/scope/cancel.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 using detail::cancel_frame;
@@ -168,4 +169,5 @@ bool cancel_scope::cancelled() const noexcept {
   return cancelled_;
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -23,8 +23,7 @@
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/scope/completion_access.hpp"
 
-namespace weft::inline v0 {
-
+namespace weft {
 namespace rt {
 
 static void* room_for(G* g, std::size_t size, std::size_t alignment) {
@@ -34,6 +33,8 @@ static void* room_for(G* g, std::size_t size, std::size_t alignment) {
 }
 
 }  // namespace rt
+
+inline namespace v0 {
 
 namespace detail {
 
@@ -94,4 +95,5 @@ void drop_fiber(seed s) noexcept {
 }
 
 }  // namespace detail
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

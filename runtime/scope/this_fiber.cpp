@@ -7,7 +7,8 @@
 #include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -45,4 +46,5 @@ bool cancelled() noexcept {
 void check_cancelled() { rt::check_cancelled(current_g()); }
 
 }  // namespace this_fiber
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

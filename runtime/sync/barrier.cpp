@@ -22,7 +22,9 @@
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 using namespace rt;
 
@@ -87,4 +89,6 @@ void barrier_core::wait(std::uint64_t phase) {
   throw_if_not_ok(wait_in_queue<env>(lock_, waiters_, w, {wait_reason::barrier, true, never}));
 }
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -44,7 +44,7 @@
 #include "runtime/wait/basic_select.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 template <class Env>
 class basic_chan {
@@ -364,4 +364,4 @@ class basic_chan {
   stripe* stripes_ = nullptr;  ///< made once, and kept: others may be about to take their locks
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

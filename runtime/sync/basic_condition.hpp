@@ -16,7 +16,7 @@
 
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// The operations, over the members of a condition_variable.
 template <class Env>
@@ -66,4 +66,4 @@ class basic_condition {
   detail::wait_list& waiters_;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -25,7 +25,7 @@
 #include "runtime/sync/word_lock.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// The slow paths, over the members of a mutex.
 template <class Env>
@@ -163,4 +163,4 @@ class basic_mutex {
   detail::wait_list& waiters_;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

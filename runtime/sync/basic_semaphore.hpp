@@ -15,7 +15,7 @@
 
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// The operations, over the members of a semaphore.
 template <class Env>
@@ -102,4 +102,4 @@ class basic_semaphore {
   detail::wait_list& waiters_;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -26,7 +26,7 @@
 #include "runtime/sync/word_lock.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// The slow paths, over the members of a shared_mutex.
 template <class Env>
@@ -161,4 +161,4 @@ class basic_shared_mutex {
   detail::wait_list& readers_;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

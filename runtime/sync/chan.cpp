@@ -18,7 +18,9 @@
 #include "runtime/scope/outcome.hpp"
 #include "runtime/sync/channel.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 using namespace rt;
 
@@ -142,4 +144,6 @@ std::size_t chan_capacity(const chan_core* c) noexcept {
   return c != nullptr && c->stop_source == nullptr ? c->capacity() : 0;
 }
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -9,7 +9,9 @@
 #include "runtime/sync/basic_chan.hpp"
 #include "runtime/wait/env.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 class chan_core : public rt::basic_chan<rt::env> {
  public:
@@ -33,4 +35,6 @@ class chan_core : public rt::basic_chan<rt::env> {
   void (*stop_source)(chan_core& self) noexcept = nullptr;
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

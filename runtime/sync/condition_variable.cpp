@@ -10,7 +10,8 @@
 #include "runtime/sync/basic_condition.hpp"
 #include "runtime/wait/env.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -40,4 +41,5 @@ void condition_variable::notify_one() noexcept { core(lock_, waiters_).notify_on
 
 void condition_variable::notify_all() noexcept { core(lock_, waiters_).notify_all(); }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

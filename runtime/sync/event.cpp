@@ -16,7 +16,8 @@
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -71,4 +72,5 @@ struct detail::event_insight::ops {
 
 detail::select_entry detail::event_insight::set_case(event& e) noexcept { return {&ops::set, &e, nullptr}; }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

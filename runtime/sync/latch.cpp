@@ -19,7 +19,8 @@
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -79,4 +80,5 @@ void latch::arrive_and_wait(std::ptrdiff_t n) {
   throw_if_not_ok(wait_in_queue<env>(lock_, waiters_, w, {wait_reason::latch, true, never}));
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

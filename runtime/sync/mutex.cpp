@@ -6,7 +6,8 @@
 #include "runtime/sync/basic_mutex.hpp"
 #include "runtime/wait/env.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using core = rt::basic_mutex<rt::env>;
 
@@ -18,4 +19,5 @@ void mutex::unlock_slow() noexcept {
   if (!core(word_, waiters_).unlock()) rt::fatal("weft: unlock of unlocked mutex");
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -14,7 +14,8 @@
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -50,4 +51,5 @@ void once_flag::end(bool done) noexcept {
   wake_all(woken);
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

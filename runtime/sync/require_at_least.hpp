@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 [[noreturn]] inline void throw_too_small(const char* what, std::ptrdiff_t n, std::ptrdiff_t least) {
   throw std::invalid_argument(std::string("weft: ") + what + '(' + std::to_string(n) + "): expected " +
@@ -17,4 +17,4 @@ inline void require_at_least(const char* what, std::ptrdiff_t n, std::ptrdiff_t 
   if (n < least) throw_too_small(what, n, least);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -8,7 +8,9 @@
 #include "runtime/wait/basic_select.hpp"
 #include "runtime/wait/env.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 using namespace rt;
 
@@ -41,4 +43,6 @@ std::int64_t select_deadline_at(std::int64_t when) noexcept {
   return when == never || when > steady_now() ? when : select_plan::passed;
 }
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -12,7 +12,8 @@
 #include "runtime/sync/require_at_least.hpp"
 #include "runtime/wait/env.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -43,4 +44,5 @@ void semaphore::release(std::ptrdiff_t n) {
                               "): there would be more permits than a std::ptrdiff_t can count");
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -6,7 +6,8 @@
 #include "runtime/sync/basic_shared_mutex.hpp"
 #include "runtime/wait/env.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using core = rt::basic_shared_mutex<rt::env>;
 
@@ -31,4 +32,5 @@ void shared_mutex::unlock_shared_slow() noexcept {
     rt::fatal("weft: unlock_shared of a shared_mutex that no reader holds");
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -9,7 +9,8 @@
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -35,4 +36,5 @@ void sleep_for(detail::any_duration how_long) {
     sleep_to(saturating_add(steady_now(), how_long.ns()));
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -29,7 +29,9 @@
 #include "runtime/sched/timer_heap.hpp"
 #include "runtime/sched/timers.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 using namespace rt;
 
@@ -193,4 +195,6 @@ void timed_call_release(timed_call* c) noexcept {
   c->drop_user();
 }
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

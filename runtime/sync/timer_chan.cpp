@@ -19,7 +19,9 @@
 #include "runtime/sched/timers.hpp"
 #include "runtime/sync/channel.hpp"
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 using namespace rt;
 
@@ -136,4 +138,6 @@ void ticker_chan_reset(chan_core* c, any_duration period) {
   timer->start(period.ns(), period.ns());
 }
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -31,7 +31,7 @@
 #include "runtime/sched/timer_heap.hpp"
 #include "runtime/wait/waiter.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// `Base` is a basic_chan with room for one value. `Alarm` has `start(setting, when, period)`, which returns whether
 /// the sleeper must hear of it, and `stop()`; both are called under the channel's lock.
@@ -104,4 +104,4 @@ class timer_chan : public Base {
   bool periodic_ = false;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

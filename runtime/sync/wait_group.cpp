@@ -26,7 +26,8 @@
 #include "runtime/wait/env.hpp"
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 using namespace rt;
 
@@ -115,4 +116,5 @@ bool wait_group::wait_for(detail::any_duration at_most) {
   return wait_until(at_most.ns() <= 0 ? 0 : saturating_add(steady_now(), at_most.ns()));
 }
 
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -11,7 +11,7 @@
 
 #include "runtime/base/atomics.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// Waits a moment for the holder of a bit lock; `turn` counts the calls. Under the model checker every pause is a wait.
 template <class Atomics = std_atomics>
@@ -22,4 +22,4 @@ void bit_lock_pause(int turn) noexcept {
     sched_yield();
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

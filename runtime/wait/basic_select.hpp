@@ -41,7 +41,7 @@
 
 #include "runtime/wait/wait.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// What an attempt on an object did, under its lock: nothing, or its part and perhaps a fiber that is to be woken once
 /// all locks are free.
@@ -305,4 +305,4 @@ class basic_select {
   bool moved_ = false;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -10,7 +10,7 @@
 #include "runtime/sched/m.hpp"
 #include "runtime/sched/thread_g.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// std::uncaught_exceptions(), without the call where the M knows the thread's exception state.
 inline unsigned uncaught_exceptions() noexcept {
@@ -50,4 +50,4 @@ inline bool cancel_pending_at_entry(G* g) noexcept {
   return !shielded_by_unwinding(g);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

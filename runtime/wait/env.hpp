@@ -21,7 +21,7 @@
 #include "runtime/sched/timers.hpp"
 #include "runtime/wait/cancel_state.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct env {
   using atomics = std_atomics;
@@ -88,4 +88,4 @@ struct env {
   static void announce_timer(nanoseconds_t when) noexcept { wake_sleeper_before(when); }
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -28,7 +28,7 @@
 #include "runtime/sched/timer_heap.hpp"
 #include "runtime/wait/waiter.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 enum class wait_outcome : std::uint8_t {
   ok,      ///< a waker took us from the queue and did what we wait for
@@ -185,4 +185,4 @@ wait_outcome wait_alone(const wait_request& how) noexcept {
   return outcome_of(g->cause);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

@@ -26,7 +26,7 @@
 
 #include "runtime/sched/wait_word.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 /// How a wait ended, as its waker wrote it into the waiter. `none`: no waker took it from the queue (a time-out, a
 /// cancellation).
@@ -144,4 +144,4 @@ class wait_queue {
   detail::wait_list& list_;
 };
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt

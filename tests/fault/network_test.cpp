@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Servers and clients over a bad network (tests/support/fault_proxy.hpp). While it only delays and cuts pieces, everything
-// arrives; when it loses connections, each side is told, or its deadline tells it, and neither side loses a fiber or a
-// descriptor, nor anybody else's bytes.
+// Servers and clients over a bad network (tests/support/fault_proxy.hpp). While it only delays and cuts pieces,
+// everything arrives; when it loses connections, each side is told, or its deadline tells it, and neither side loses a
+// fiber or a descriptor, nor anybody else's bytes.
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a process does with weft while its very first run begins, which happens once in each: so in children, and no test
-// here runs anything in the parent.
+// What a process does with weft while its very first run begins, which happens once in each: so in children, and no
+// test here runs anything in the parent.
 
 #include <gtest/gtest.h>
 

@@ -8,7 +8,7 @@
 
 #include "tests/model/chan_book.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 // Mutants: copies of functions that do one thing wrong.
 struct moves_before_it_claims : model::faithful {};
@@ -35,7 +35,7 @@ bool waiter<model::env<claims_without_asking>>::claim() noexcept {
   return true;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt
 
 namespace {
 

@@ -220,7 +220,7 @@ struct nobody_tells_the_owner;
 
 }  // namespace
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 // T5 without "the edge stays": it is spent on somebody whom a timer has claimed, and who parks again without a call,
 // since his deadline was moved.
@@ -284,7 +284,7 @@ void basic_descriptor<socket_env<nobody_tells_the_owner>>::finish_close() noexce
   lock_.unlock();
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt
 
 namespace {
 

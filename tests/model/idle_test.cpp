@@ -118,8 +118,8 @@ struct scheduler {
     if (idle.submit_wants_wake()) wake();
   }
 
-  // Fibers that come into the owner's queue unannounced, as by a yield or by `ready` into an empty runnext; then its pick,
-  // which says what is left. The fiber that it has picked computes for ever.
+  // Fibers that come into the owner's queue unannounced, as by a yield or by `ready` into an empty runnext; then its
+  // pick, which says what is left. The fiber that it has picked computes for ever.
   void pick_one(source& s, fiber& yielded, fiber& readied) {
     yielded.ready = true;
     mc::check(s.q.put(&yielded), "there is room in the ring");

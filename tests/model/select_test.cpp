@@ -8,7 +8,7 @@
 
 #include "tests/model/chan_book.hpp"
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 // Mutants: copies of functions that do one thing wrong.
 struct links_after_looks : model::faithful {};
@@ -142,7 +142,7 @@ void basic_select<model::env<reads_after_the_last_unlock>>::commit::run(void* ar
   if (announce != never) model::env<reads_after_the_last_unlock>::announce_timer(announce);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt
 
 namespace {
 
@@ -195,8 +195,8 @@ template <class Env>
 constexpr weft::rt::select_request timed{.deadline = model::plain_env::a_deadline};
 constexpr weft::rt::select_request at_once{.blocking = false};
 
-// A select that receives from two channels. One thread sends to the first and closes it, another sends to the second, or
-// cancels.
+// A select that receives from two channels. One thread sends to the first and closes it, another sends to the second,
+// or cancels.
 template <class Env>
 mc::result two_senders(bool cancel, mc::options how) {
   return mc::explore(how, [cancel] {

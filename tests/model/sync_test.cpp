@@ -27,7 +27,7 @@ struct sync_env : env<Rules> {
 
 }  // namespace model
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 // Mutants: copies of functions that do one thing wrong.
 struct claims_without_asking : model::faithful {};
@@ -133,7 +133,7 @@ bool basic_shared_mutex<model::sync_env<readers_pass_writers>>::open_to(side who
   return who == side::writers ? w == 0 : (w & writer) == 0;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt
 
 namespace {
 

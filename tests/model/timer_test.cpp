@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The production channel of a timer (runtime/sync/timer_chan.hpp) under the model checker: fire, stop, reset and receive
-// from different threads. Whatever the schedule, a setting ends in one way: its value is received, or one stop or reset
-// says that it took it back; and after those nothing of it arrives.
+// The production channel of a timer (runtime/sync/timer_chan.hpp) under the model checker: fire, stop, reset and
+// receive from different threads. Whatever the schedule, a setting ends in one way: its value is received, or one stop
+// or reset says that it took it back; and after those nothing of it arrives.
 #include "runtime/sync/timer_chan.hpp"
 
 #include <gtest/gtest.h>
@@ -12,7 +12,8 @@
 
 namespace model {
 
-// What is sent: the number of the setting, and which tick of it this is. A buffered one may be forgotten, as a time point may.
+// What is sent: the number of the setting, and which tick of it this is. A buffered one may be forgotten, as a time
+// point may.
 struct stamp {
   frame_var<int> setting{0};
   frame_var<int> tick{0};
@@ -111,7 +112,7 @@ class timer_under_test : public rt::timer_chan<Env, rt::basic_chan<Env>, alarm<E
 
 }  // namespace model
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 // Mutants: copies of functions that do one thing wrong.
 struct delivers_what_is_old : model::faithful {};
@@ -170,7 +171,7 @@ bool model_timer<leaves_the_alarm>::take_back() noexcept {
   return was_pending;
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt
 
 namespace {
 

@@ -30,7 +30,7 @@ using weft::rt::wait_result;
 // --- mutants of wait.hpp: copies that do one thing wrong
 // ---------------------------------------------------------------------------------------------------------------------
 
-namespace weft::inline v0::rt {
+namespace weft::rt {
 
 struct claims_without_asking : model::faithful {};
 struct arms_in_the_hook : model::faithful {};
@@ -132,7 +132,7 @@ wait_outcome wait_alone<model::env<commits_without_a_lock>>(const wait_request& 
   return outcome_of(g->cause);
 }
 
-}  // namespace weft::inline v0::rt
+}  // namespace weft::rt
 
 // --- what is tested
 // ---------------------------------------------------------------------------------------------------------------------
@@ -416,7 +416,8 @@ struct claimed_in_two_steps : mc::faithful {
   static constexpr bool compare_exchange_is_atomic = false;
 };
 
-// Of the model's timer, which does as runtime/sched/timer_heap.cpp: the last touch of the timer, and the look of its owner.
+// Of the model's timer, which does as runtime/sched/timer_heap.cpp: the last touch of the timer, and the look of its
+// owner.
 struct timer_let_go_relaxed : mc::faithful {
   template <class T>
   static constexpr order store(order o) {

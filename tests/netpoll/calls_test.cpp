@@ -118,8 +118,8 @@ TEST(calls, there_are_none_past_a_deadline) {
 
 // Under epoll: a poll of io_uring reports each change anew, and costs calls that find nothing.
 //
-// On one P each reader asks before the answer is there. An echo is one recv and one send on either side; with a recv for
-// each EAGAIN it would be two.
+// On one P each reader asks before the answer is there. An echo is one recv and one send on either side; with a recv
+// for each EAGAIN it would be two.
 TEST(calls, an_echo_is_one_recv_and_one_send_on_either_side) {
   weft::run({.maxprocs = 1, .netpoll = weft::netpoll_backend::epoll}, [] {
     auto [ours, peers] = connected_pair();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files and sockets in the child of a fork. Each test is a process of its own, as the ring's thread stays once a run has
-// needed it.
+// Files and sockets in the child of a fork. Each test is a process of its own, as the ring's thread stays once a run
+// has needed it.
 
 #include <weft/file.hpp>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A buffer that reaches into the guard of a fiber's stack: the kernel only says EFAULT, the process ends in the report of
-// an overflow. Other bad addresses are the caller's to hear of.
+// A buffer that reaches into the guard of a fiber's stack: the kernel only says EFAULT, the process ends in the report
+// of an overflow. Other bad addresses are the caller's to hear of.
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>

@@ -286,9 +286,9 @@ TEST(poller, is_asked_while_a_fiber_burns_the_only_p) {
   });
 }
 
-// A fiber that yields all the time has the only P to itself, but for those that sockets make ready: the poller is asked at
-// each 61st pick, so an echo waits for so many turns at most. (If nobody asked but the monitor, every 10 ms, it would be
-// some ten thousand.) The kernel may be slow to deliver for once: the best of several rounds counts.
+// A fiber that yields all the time has the only P to itself, but for those that sockets make ready: the poller is asked
+// at each 61st pick, so an echo waits for so many turns at most. (If nobody asked but the monitor, every 10 ms, it
+// would be some ten thousand.) The kernel may be slow to deliver for once: the best of several rounds counts.
 TEST(poller, is_asked_beside_a_fiber_that_never_parks) {
   weft::run({.maxprocs = 1}, [] {
     auto [ours, peers] = connected_pair();

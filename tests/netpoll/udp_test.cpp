@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Datagrams as a program sees them: boundaries are kept, the sender is known, and what ends a stream's wait ends theirs.
+// Datagrams as a program sees them: boundaries are kept, the sender is known, and what ends a stream's wait ends
+// theirs.
 
 #include <gtest/gtest.h>
 

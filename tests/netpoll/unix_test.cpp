@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Unix-domain streams and listeners: they carry bytes as TCP does, and the socket file comes and goes with its listener,
-// with nobody else's.
+// Unix-domain streams and listeners: they carry bytes as TCP does, and the socket file comes and goes with its
+// listener, with nobody else's.
 
 #include <gtest/gtest.h>
 

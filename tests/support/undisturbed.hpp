@@ -10,8 +10,8 @@
 
 namespace weft_test {
 
-/// In a fiber. What `round` returns once no P was taken from anybody while it ran. What its fibers share must bear it that two run
-/// at a time: no check within it may depend on the order.
+/// In a fiber. What `round` returns once no P was taken from anybody while it ran. What its fibers share must bear it
+/// that two run at a time: no check within it may depend on the order.
 template <class Round>
 auto undisturbed(Round round) {
   for (;;) {

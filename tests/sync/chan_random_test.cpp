@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Random sequences of operations on channels, selects among them, against a model that knows what each must do: who
-// waits, who is served first, and what everybody gets. One operation is begun at a time, each in a fiber of its own, and
-// the next one only after the fiber has ended or waits; so the model is sequential, and FIFO is exact.
+// waits, who is served first, and what everybody gets. One operation is begun at a time, each in a fiber of its own,
+// and the next one only after the fiber has ended or waits; so the model is sequential, and FIFO is exact.
 
 #include <gtest/gtest.h>
 

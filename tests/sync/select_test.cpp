@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// select by behaviour: what Go's own tests cover (closed and nil, fairness, duplicates, with itself, double select), and
-// what C++ adds (move-only values, handlers that throw, cancellation, plain threads).
+// select by behaviour: what Go's own tests cover (closed and nil, fairness, duplicates, with itself, double select),
+// and what C++ adds (move-only values, handlers that throw, cancellation, plain threads).
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random operations on one timer beside a sequential model of it. No expectation is timed: a setting of an hour does not
-// fire within the test, one of none has fired when the call returns, and one of microseconds may have fired or not,
+// Random operations on one timer beside a sequential model of it. No expectation is timed: a setting of an hour does
+// not fire within the test, one of none has fired when the call returns, and one of microseconds may have fired or not,
 // which `stop` and `reset` must not tell apart.
 
 #include <gtest/gtest.h>

@@ -10,7 +10,9 @@
 #include <ratio>
 #include <type_traits>
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 class any_duration {
  public:
@@ -41,4 +43,6 @@ class any_duration {
   std::int64_t ns_;
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

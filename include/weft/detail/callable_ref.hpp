@@ -6,7 +6,9 @@
 #include <memory>
 #include <type_traits>
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 class callable_ref {
  public:
@@ -23,4 +25,6 @@ class callable_ref {
   void (*call_)(void*);
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

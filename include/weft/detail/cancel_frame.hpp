@@ -5,7 +5,9 @@
 
 #include <cstdint>
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 class nursery;
 
@@ -25,4 +27,6 @@ struct cancel_frame {
   bool by_deadline = false;
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -13,7 +13,8 @@
 #include <weft/detail/export.hpp>
 #include <weft/detail/select_entry.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// chan_status is how an attempt on a channel ended: done; no room (send); nothing there (receive); closed.
 enum class chan_status : std::uint8_t { ok, full, empty, closed };
@@ -81,4 +82,5 @@ WEFT_EXPORT std::size_t chan_size(const chan_core* c) noexcept;
 WEFT_EXPORT std::size_t chan_capacity(const chan_core* c) noexcept;
 
 }  // namespace detail
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -14,7 +14,9 @@
 #include <weft/detail/spin_lock.hpp>
 #include <weft/detail/wait_list.hpp>
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 class WEFT_EXPORT completion {
  public:
@@ -64,4 +66,6 @@ class WEFT_EXPORT completion {
   std::uint64_t id_ = 0;
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

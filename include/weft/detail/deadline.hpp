@@ -11,7 +11,9 @@
 
 #include <weft/detail/any_duration.hpp>
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 /// What is left until `when`; zero if nothing is.
 template <class Clock, class Duration>
@@ -36,4 +38,6 @@ bool try_until(const std::chrono::time_point<Clock, Duration>& when, Attempt att
 /// A patience that does not end.
 inline constexpr std::int64_t for_ever = std::numeric_limits<std::int64_t>::max();
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

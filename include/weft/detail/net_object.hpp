@@ -12,12 +12,13 @@
 #include <weft/detail/export.hpp>
 #include <weft/time.hpp>
 
-namespace weft::inline v0 {
-
+namespace weft {
 namespace rt {
 struct descriptor;
 struct net_access;
 }  // namespace rt
+
+inline namespace v0 {
 
 namespace detail {
 
@@ -77,4 +78,5 @@ concept any_span =
     std::convertible_to<T&, std::span<const std::byte>> || std::convertible_to<T&, std::span<const char>>;
 
 }  // namespace detail
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -16,7 +16,9 @@
 #include <weft/detail/wait_list.hpp>
 #include <weft/mutex.hpp>
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 class completion;
 
@@ -70,4 +72,6 @@ class WEFT_EXPORT nursery {
   cancel_frame frame_;
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -6,7 +6,9 @@
 #include <type_traits>
 #include <utility>
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 template <class T>
 class result_slot {
@@ -44,4 +46,6 @@ class result_slot<void> {
   void take() {}
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

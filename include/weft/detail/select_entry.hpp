@@ -2,7 +2,9 @@
 // A case of a select, as the library sees it.
 #pragma once
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 struct select_entry {
   const void* ops = nullptr;  ///< what the object can do (rt::select_ops); null: a case that is never ready
@@ -10,4 +12,6 @@ struct select_entry {
   void* value = nullptr;  ///< where the value comes from, or raw storage that it goes to
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -2,8 +2,10 @@
 // The call behind select and selector, and what its cases are made of.
 //
 // A case is anything with two members, and there is no other interface:
-//   select_entry entry(std::uint32_t index, select_plan& plan)   what is waited for, or a word in the plan (time-outs, default)
-//   void finish(bool closed)                                     after the decision, if it is the one: with no lock held; may throw
+//   select_entry entry(std::uint32_t index, select_plan& plan)   what is waited for, or a word in the plan (time-outs,
+//   default)
+//   void finish(bool closed)                                     after the decision, if it is the one: with no lock
+//   held; may throw
 #pragma once
 
 #include <cstddef>
@@ -13,7 +15,9 @@
 #include <weft/detail/export.hpp>
 #include <weft/detail/select_entry.hpp>
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 /// What a select is besides its objects.
 struct select_plan {
@@ -50,4 +54,6 @@ WEFT_EXPORT select_result select_run(const select_entry* entries, std::uint32_t 
 WEFT_EXPORT std::int64_t select_deadline_in(std::int64_t patience) noexcept;
 WEFT_EXPORT std::int64_t select_deadline_at(std::int64_t when) noexcept;
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

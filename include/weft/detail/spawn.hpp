@@ -16,7 +16,8 @@
 #include <weft/detail/export.hpp>
 #include <weft/detail/result.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// attrs describes a fiber to be spawned. The name is copied (31 characters are kept). stack_size in bytes, 0: the
 /// runtime's.
@@ -127,4 +128,5 @@ fiber_state<T>* plant_task(const attrs* how, nursery* home, F&& f) {
 }
 
 }  // namespace detail
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -13,7 +13,9 @@
 #include <weft/detail/annotations.hpp>
 #include <weft/detail/export.hpp>
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 class WEFT_CAPABILITY("mutex") spin_lock {
  public:
@@ -52,4 +54,6 @@ class WEFT_SCOPED_CAPABILITY spin_guard {
   spin_lock& lock_;
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

@@ -13,7 +13,9 @@
 #include <weft/detail/chan_core.hpp>
 #include <weft/detail/export.hpp>
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 // A channel that a timer feeds; stop and reset take a null core for a timer that was moved from. `what` is the caller's
 // name for messages. Making and resetting throw std::logic_error on a plain thread without a runtime.
@@ -76,4 +78,6 @@ timed_call* timed_call_of(any_duration d, F&& f) {
   return c;
 }
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

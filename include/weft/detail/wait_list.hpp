@@ -3,11 +3,15 @@
 // (runtime/wait/waiter.hpp); the layout here is the same with and without NDEBUG and needs no constructor at run time.
 #pragma once
 
-namespace weft::inline v0::detail {
+namespace weft {
+inline namespace v0 {
+namespace detail {
 
 struct wait_list {
   void* head = nullptr;
   void* tail = nullptr;
 };
 
-}  // namespace weft::inline v0::detail
+}  // namespace detail
+}  // namespace v0
+}  // namespace weft

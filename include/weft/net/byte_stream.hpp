@@ -13,7 +13,9 @@
 #include <weft/detail/export.hpp>
 #include <weft/detail/net_object.hpp>
 
-namespace weft::inline v0::net {
+namespace weft {
+inline namespace v0 {
+namespace net {
 
 /// byte_stream is what can be read and written; never made by itself. A function that takes a `byte_stream&` works
 /// with every kind. On one without a descriptor every operation fails with std::errc::bad_file_descriptor.
@@ -67,4 +69,6 @@ class WEFT_EXPORT byte_stream : public detail::net_object {
   std::size_t write_some_of(std::span<const std::span<const std::byte>> from, std::error_code& error);
 };
 
-}  // namespace weft::inline v0::net
+}  // namespace net
+}  // namespace v0
+}  // namespace weft

@@ -11,11 +11,12 @@
 
 #include <weft/detail/export.hpp>
 
-namespace weft::inline v0 {
-
+namespace weft {
 namespace rt {
 struct endpoint_access;
-}
+}  // namespace rt
+
+inline namespace v0 {
 
 namespace net {
 
@@ -48,12 +49,13 @@ class WEFT_EXPORT endpoint {
   bool v6_ = false;
 };
 
-/// resolve gives the addresses of "host:port" (or of a numeric one: itself) in the order in which they are to be tried; an
-/// empty host is this machine. Waits for getaddrinfo on its own thread, under weft::blocking, and is not cancelled
+/// resolve gives the addresses of "host:port" (or of a numeric one: itself) in the order in which they are to be tried;
+/// an empty host is this machine. Waits for getaddrinfo on its own thread, under weft::blocking, and is not cancelled
 /// meanwhile. A name that nobody knows is std::errc::host_unreachable, a text that is no "host:port" invalid_argument.
 /// Any thread.
 [[nodiscard]] WEFT_EXPORT std::vector<endpoint> resolve(std::string_view where);
 [[nodiscard]] WEFT_EXPORT std::vector<endpoint> resolve(std::string_view where, std::error_code& error);
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

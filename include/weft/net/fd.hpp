@@ -7,7 +7,9 @@
 #include <weft/detail/export.hpp>
 #include <weft/net/byte_stream.hpp>
 
-namespace weft::inline v0::net {
+namespace weft {
+inline namespace v0 {
+namespace net {
 
 /// fd owns a descriptor and closes it in the end. It is switched to O_NONBLOCK, and back in the end if it was not so
 /// before: that is a property of the open file, which others may share (the shell a terminal).
@@ -37,9 +39,11 @@ class WEFT_EXPORT fd : public byte_stream {
   void wait_writable();
   void wait_writable(std::error_code& error);
 
-  /// Gives the number back to the caller, open; wakes and fails all who wait, as `close` does, and waits until they have
-  /// left. -1 if there is none, or it is closed.
+  /// Gives the number back to the caller, open; wakes and fails all who wait, as `close` does, and waits until they
+  /// have left. -1 if there is none, or it is closed.
   [[nodiscard]] int release() noexcept;
 };
 
-}  // namespace weft::inline v0::net
+}  // namespace net
+}  // namespace v0
+}  // namespace weft

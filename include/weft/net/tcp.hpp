@@ -12,7 +12,8 @@
 #include <weft/net/byte_stream.hpp>
 #include <weft/net/endpoint.hpp>
 
-namespace weft::inline v0 {
+namespace weft {
+inline namespace v0 {
 
 /// asio_executor is the executor that streams show to Asio; weft/asio.hpp completes it.
 class asio_executor;
@@ -94,12 +95,13 @@ class WEFT_EXPORT tcp_listener : public detail::net_object {
 WEFT_EXPORT tcp_listener listen(std::string_view where);
 WEFT_EXPORT tcp_listener listen(std::string_view where, std::error_code& error);
 
-/// connect waits until a connection stands: to "host:port" as above. Of a name with several addresses the first one that
-/// answers wins (RFC 8305): IPv6 and IPv4 in turn, the next one starts when one has failed or has not answered for 250 ms;
-/// the losers are closed. The error is that of the first address. Put a limit on it with with_timeout. Without a
-/// runtime: std::logic_error.
+/// connect waits until a connection stands: to "host:port" as above. Of a name with several addresses the first one
+/// that answers wins (RFC 8305): IPv6 and IPv4 in turn, the next one starts when one has failed or has not answered for
+/// 250 ms; the losers are closed. The error is that of the first address. Put a limit on it with with_timeout. Without
+/// a runtime: std::logic_error.
 WEFT_EXPORT tcp_stream connect(std::string_view where);
 WEFT_EXPORT tcp_stream connect(std::string_view where, std::error_code& error);
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

@@ -11,7 +11,9 @@
 #include <weft/detail/net_object.hpp>
 #include <weft/net/endpoint.hpp>
 
-namespace weft::inline v0::net {
+namespace weft {
+inline namespace v0 {
+namespace net {
 
 /// datagram is what `udp_socket::recv_from` tells of one: `auto [bytes, sender] = socket.recv_from(buffer);`
 struct datagram {
@@ -64,4 +66,6 @@ class WEFT_EXPORT udp_socket : public detail::net_object {
   bool v6_ = false;  // takes IPv4 addresses only wrapped
 };
 
-}  // namespace weft::inline v0::net
+}  // namespace net
+}  // namespace v0
+}  // namespace weft

@@ -15,11 +15,12 @@
 #include <weft/detail/export.hpp>
 #include <weft/net/byte_stream.hpp>
 
-namespace weft::inline v0 {
-
+namespace weft {
 namespace rt {
 struct socket_file;
-}
+}  // namespace rt
+
+inline namespace v0 {
 
 namespace net {
 
@@ -76,10 +77,11 @@ class WEFT_EXPORT unix_listener : public detail::net_object {
 WEFT_EXPORT unix_listener listen_unix(std::string_view path);
 WEFT_EXPORT unix_listener listen_unix(std::string_view path, std::error_code& error);
 
-/// connect_unix waits until a connection stands, also while the server's queue is full. Nobody listening there any more:
-/// std::errc::connection_refused. Without a runtime: std::logic_error.
+/// connect_unix waits until a connection stands, also while the server's queue is full. Nobody listening there any
+/// more: std::errc::connection_refused. Without a runtime: std::logic_error.
 WEFT_EXPORT unix_stream connect_unix(std::string_view path);
 WEFT_EXPORT unix_stream connect_unix(std::string_view path, std::error_code& error);
 
 }  // namespace net
-}  // namespace weft::inline v0
+}  // namespace v0
+}  // namespace weft

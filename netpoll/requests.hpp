@@ -23,6 +23,7 @@ enum class request_kind : std::uint8_t {
 };
 
 struct request {
+  explicit request(request_kind what) noexcept : kind(what) {}
   request* next = nullptr;  ///< the inbox's, then the engine's
   request_kind kind;
 };
@@ -54,7 +55,7 @@ class request_line {
 
 /// A request on the frame of a fiber that waits for its end.
 struct awaited_request : request {
-  explicit awaited_request(request_kind what) noexcept : request{nullptr, what} {}
+  explicit awaited_request(request_kind what) noexcept : request(what) {}
   detail::wait_list waiters;  ///< that fiber
 };
 
@@ -87,7 +88,7 @@ struct unwatch_request;
 struct watch_request : request {
   enum class state : std::uint8_t { none, queued, armed };
 
-  explicit watch_request(descriptor& its) noexcept : request{nullptr, request_kind::watch}, of(its) {}
+  explicit watch_request(descriptor& its) noexcept : request(request_kind::watch), of(its) {}
   descriptor& of;
   // The thread's own.
   state now = state::none;

@@ -81,8 +81,8 @@ struct alignas(64) G {
   M* pinned = nullptr;                  ///< the only M that may run it
   const void* spawn_site = nullptr;
   std::atomic<wait_reason> reason{wait_reason::none};
-  std::atomic<bool> base_cancelled{
-      false};                    ///< the fiber as a whole is cancelled; written under `scope_lock`, or before it starts
+  /// The fiber as a whole is cancelled. Written under `scope_lock`, or before it starts.
+  std::atomic<bool> base_cancelled{false};
   std::uint16_t slab_index = 0;  ///< its place in its chunk, for good
   std::uint32_t stack_size = 0;  ///< asked for, in KiB; 0: the default
 

@@ -15,11 +15,11 @@ void own(M* m, P* p) noexcept {
 }
 
 void note_busy() noexcept {
-  std_atomics::
-      fence_seq_cst();  // pairs with the fence in monitor::sleep_deeply: it sees the P taken, or we see it asleep
+  // Pairs with the fence in monitor::sleep_deeply: it sees the P taken, or we see it asleep.
+  std_atomics::fence_seq_cst();
   if (sched.monitor_sleeps.load(std::memory_order_relaxed) == 0) return;
-  sched.coarse_now.store(steady_now(),
-                         std::memory_order_relaxed);  // it stood still meanwhile, and whoever parks next notes it
+  // The clock stood still while the monitor slept, and a fiber that parks next notes it.
+  sched.coarse_now.store(steady_now(), std::memory_order_relaxed);
   wake_monitor();
 }
 
@@ -34,8 +34,8 @@ P* take_idle_p() noexcept WEFT_REQUIRES(sched.lock) {
 
 void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
   p->m.store(nullptr, std::memory_order_relaxed);
-  if (p->number >=
-      sched.procs.load(std::memory_order_relaxed)) {  // retired by set_maxprocs: whoever held it was the last
+  // Retired by set_maxprocs: its holder was the last.
+  if (p->number >= sched.procs.load(std::memory_order_relaxed)) {
     if (p->in_service) sched.in_service.fetch_sub(1, std::memory_order_relaxed);
     p->in_service = false;
     if (searching) sched.idle.wake_failed();

@@ -40,8 +40,8 @@ void sleep_in_poller(M* m) noexcept {
   g_list ready;
   if (poller* net = sched.net.load(std::memory_order_acquire)) {
     net->poll(timeout, ready);
-  } else if (timeout != 0 &&
-             sched.sleeper_word.exchange(0, std::memory_order_acquire) == 0) {  // pairs with wake_poller
+    // Acquire: pairs with wake_poller.
+  } else if (timeout != 0 && sched.sleeper_word.exchange(0, std::memory_order_acquire) == 0) {
     futex_wait(sched.sleeper_word, 0, timeout);
     sched.sleeper_word.store(0, std::memory_order_relaxed);
   }

@@ -127,8 +127,8 @@ static void ready_batch(M* m, g_list batch) noexcept {
     if (m == nullptr && left_by_all_machines()) [[unlikely]]
       continue;
     wait_until_off_cpu(g);
-    __builtin_prefetch(
-        g->sp);  // in a batch there is time until it runs, and its stack is the page that is not in the TLB
+    // In a batch there is time until it runs, and its stack is the page that is not in the TLB.
+    __builtin_prefetch(g->sp);
     if (p == nullptr || g->parked_without_p || g->pinned != nullptr || sched.migrate_on_wake ||
         to_global.head != nullptr || !p->queue.put(g))
       to_global.push_back(g);

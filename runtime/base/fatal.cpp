@@ -19,29 +19,6 @@ namespace {
 
 constinit std::atomic<pid_t> speaker{0};  // relaxed: it only says which thread came first
 
-// Release and acquire: the report is constant, but what it refers to is set up with it.
-constinit std::atomic<const fatal_report*> report{nullptr};
-const fatal_report* current_report() noexcept { return report.load(std::memory_order_acquire); }
-
-void dump_caller() noexcept {
-  if (const fatal_report* const r = current_report()) r->dump_caller(stderr);
-}
-
-std::string describe_caller() {
-  const fatal_report* const r = current_report();
-  return r != nullptr ? r->describe_caller() : "a plain thread";
-}
-
-std::string demangle(const char* mangled) {
-  const fatal_report* const r = current_report();
-  return r != nullptr ? r->demangle(mangled) : mangled;
-}
-
-bool caller_is_cancelled() noexcept {
-  const fatal_report* const r = current_report();
-  return r != nullptr && r->caller_is_cancelled();
-}
-
 // The first caller goes on. A second one, on another thread, does not return; the first, if it comes again from within
 // the report, ends the process at once.
 void become_speaker() noexcept {
@@ -65,7 +42,7 @@ std::string what_of(const std::exception_ptr& error) {
     return e.what();
   } catch (...) {
     const std::type_info* const type = abi::__cxa_current_exception_type();
-    return (type != nullptr ? "of type " + demangle(type->name()) : std::string("of unknown type")) +
+    return (type != nullptr ? "of type " + report_of_fibers.demangle(type->name()) : std::string("of unknown type")) +
            ", which does not derive from std::exception";
   }
 }
@@ -84,12 +61,10 @@ void say(const std::string& sentence) noexcept { std::fprintf(stderr, "fatal: %s
 
 }  // namespace
 
-void set_fatal_report(const fatal_report& r) noexcept { report.store(&r, std::memory_order_release); }
-
 void fatal(const char* sentence) noexcept {
   become_speaker();
   std::fprintf(stderr, "fatal: %s\n\n", sentence);
-  if (const fatal_report* const r = current_report()) r->dump_everything(stderr);
+  report_of_fibers.dump_everything(stderr);
   end_process();
 }
 
@@ -100,7 +75,7 @@ void fatal_uncaught(const std::exception_ptr& error, const char* whose) noexcept
   } catch (const std::bad_alloc&) {
     std::fputs("fatal: uncaught exception, and no memory to say more\n", stderr);
   }
-  dump_caller();
+  report_of_fibers.dump_caller(stderr);
   end_process();
 }
 
@@ -108,11 +83,11 @@ void fatal_terminate() noexcept {
   become_speaker();
   try {
     const std::exception_ptr error = std::current_exception();
-    const std::string who = describe_caller();
+    const std::string who = report_of_fibers.describe_caller();
     // A noexcept function with clean-ups of its own calls terminate before the exception counts as caught, and its type
     // cannot be had.
     const bool in_flight = error == nullptr && std::uncaught_exceptions() > 0;
-    if (error != nullptr ? is_cancelled(error) : in_flight && caller_is_cancelled())
+    if (error != nullptr ? is_cancelled(error) : in_flight && report_of_fibers.caller_is_cancelled())
       say("weft::cancelled left a noexcept function (a destructor that waits?): wrap it in weft::shield");
     else if (in_flight)
       say("an exception left a noexcept function in " + who);
@@ -123,7 +98,7 @@ void fatal_terminate() noexcept {
   } catch (const std::bad_alloc&) {
     std::fputs("fatal: std::terminate was called, and there is no memory to say more\n", stderr);
   }
-  dump_caller();
+  report_of_fibers.dump_caller(stderr);
   end_process();
 }
 

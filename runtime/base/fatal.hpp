@@ -6,8 +6,7 @@
 // into stdout's buffer is written if nobody holds that stream. The first thread to get here speaks, others wait for the
 // end that it brings.
 //
-// Every floor may call this, so what it prints from higher floors comes through `fatal_report`. Before the first run(),
-// when there is no fiber to show, the sentence stands alone.
+// Every floor may call this, so what it prints from higher floors comes through one hook, `report_of_fibers`.
 #pragma once
 
 #include <cstdio>
@@ -24,8 +23,8 @@ struct fatal_report {
   std::string (*demangle)(const char* mangled);  ///< throws std::bad_alloc
   bool (*caller_is_cancelled)() noexcept;
 };
-/// Set by inspect at the begin of each run(), to one that lives forever.
-void set_fatal_report(const fatal_report& report) noexcept;
+/// The hook. A constant, so that it also stands before the first run(). Defined in inspect/inspection.cpp.
+extern const fatal_report report_of_fibers;
 
 /// "fatal: " sentence, and the dump of all fibers. Any thread, whatever it holds.
 [[noreturn]] void fatal(const char* sentence) noexcept;

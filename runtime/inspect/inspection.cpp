@@ -51,11 +51,6 @@ void on_terminate() {
   std::abort();
 }
 
-constexpr fatal_report report{dump_everything, dump_caller, describe_caller, demangle, []() noexcept {
-                                const G* const g = current_fiber();
-                                return g != nullptr && g->cancel.load(std::memory_order_relaxed) != 0;
-                              }};
-
 bool stands(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == &on_quit;
 }
@@ -83,8 +78,12 @@ void give_back_quit() noexcept {
 
 }  // namespace
 
+constinit const fatal_report report_of_fibers{dump_everything, dump_caller, describe_caller, demangle, []() noexcept {
+                                                const G* const g = current_fiber();
+                                                return g != nullptr && g->cancel.load(std::memory_order_relaxed) != 0;
+                                              }};
+
 void begin_inspection(const resolved_options& how) noexcept {
-  set_fatal_report(report);
   configure_deadlock_report(how.deadlock);
   configure_handoff_notes(how.debug);
   dump_wanted.store(false, std::memory_order_relaxed);

@@ -134,6 +134,17 @@ TEST_F(fatal, terminate_on_a_fiber_says_who) {
               HasSubstr("fatal: std::terminate was called in fiber 1 \"main\"\n"));
 }
 
+TEST_F(fatal, names_the_plain_threads_that_wait_before_the_first_run) {
+  const auto die = [] {
+    weft::chan<int> never;
+    std::thread waits([never] { never.recv(); });
+    while (weft_test::waiting() < 1) std::this_thread::yield();
+    weft::mutex().unlock();
+  };
+  EXPECT_EXIT(die(), ExitedWithCode(2),
+              HasSubstr("fatal: weft: unlock of unlocked mutex\n\na plain thread [chan receive]\n"));
+}
+
 TEST_F(fatal, unlock_of_an_unlocked_mutex_dumps_everybody) {
   const auto die = [] {
     weft::run([] {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -43,8 +44,9 @@ std::string caught_text() {
 TEST(exception_state, two_fibers_that_wait_in_handlers_rethrow_their_own) {
   weft::run({.maxprocs = 1}, [] {
     weft::chan<void> gate_a, gate_b;
+    weft::mutex lock;
     std::vector<std::string> rethrown;
-    auto parked_in_handler = [&rethrown](weft::chan<void> gate, const char* text) {
+    auto parked_in_handler = [&](weft::chan<void> gate, const char* text) {
       try {
         try {
           throw std::runtime_error(text);
@@ -54,6 +56,7 @@ TEST(exception_state, two_fibers_that_wait_in_handlers_rethrow_their_own) {
           throw;
         }
       } catch (const std::runtime_error& error) {
+        const std::lock_guard guard(lock);
         rethrown.emplace_back(error.what());
       }
     };

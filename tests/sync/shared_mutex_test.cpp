@@ -125,15 +125,16 @@ TEST(shared_mutex, a_waiting_writer_holds_back_new_readers) {
 TEST(shared_mutex, readers_that_have_waited_come_before_the_next_writer) {
   weft::run({.maxprocs = 1}, [] {
     weft::shared_mutex mutex;
-    std::string order;
+    std::string order = "....";
+    std::atomic<std::size_t> held = 0;  // readers hold it at a time
     mutex.lock();
     const auto write = [&] {
       const std::unique_lock lock(mutex);
-      order += 'w';
+      order[held++] = 'w';
     };
     const auto read = [&] {
       const std::shared_lock lock(mutex);
-      order += 'r';
+      order[held++] = 'r';
     };
     std::vector<weft::fiber<void>> fibers;
     fibers.push_back(weft::spawn(write));

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <limits>
@@ -13,11 +14,13 @@
 
 #include <weft/weft.hpp>
 
+#include "tests/support/undisturbed.hpp"
 #include "tests/support/until_waiting.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
+using weft_test::undisturbed;
 using weft_test::until_waiting;
 
 static_assert(weft::clock::is_steady);
@@ -76,19 +79,21 @@ TEST(sleep, of_practically_for_ever_does_not_wrap) {
 
 TEST(sleep, ends_in_the_order_of_the_deadlines) {
   weft::run({.maxprocs = 1}, [] {
-    weft::mutex mutex;
-    std::vector<int> order;
-    const auto base = weft::clock::now();
-    weft::scope s;
-    for (const int ms : {60, 20, 80, 40}) {
-      s.go([&, ms] {
-        weft::sleep_until(base + std::chrono::milliseconds(ms));
-        const std::lock_guard guard(mutex);
-        order.push_back(ms);
-      });
-    }
-    s.join();
-    EXPECT_EQ(order, (std::vector<int>{20, 40, 60, 80}));
+    const auto order = undisturbed([] {
+      std::array<int, 4> awake{};
+      std::atomic<unsigned> count = 0;
+      const auto base = weft::clock::now();
+      weft::scope s;
+      for (const int ms : {60, 20, 80, 40}) {
+        s.go([&, ms] {
+          weft::sleep_until(base + std::chrono::milliseconds(ms));
+          awake[count++] = ms;
+        });
+      }
+      s.join();
+      return awake;
+    });
+    EXPECT_EQ(order, (std::array{20, 40, 60, 80}));
   });
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // An M's own loop: find a fiber to run, in Go's order, or go to sleep without losing a wake-up.
 //
-//   due timers of the own P · one pick in 61: the global queue first, then the poller · by turns with what follows, an
-//   urgent fiber · the own queue · a batch from the global queue · the poller, without blocking · steal half of a
-//   random victim's ring, in the last round also timers and runnext · give up the P, look at everything again, sleep:
-//   in the poller if nobody is there (poll.cpp), with the next timer as time-out, else on a futex (stop_m.cpp).
+//   due timers of the own P · one pick in 61: the global queue first, and a look at the poller whatever is there · by
+//   turns with what follows, an urgent fiber · the own queue · a batch from the global queue · the poller, without
+//   blocking · steal half of a random victim's ring, in the last round also timers and runnext · give up the P, look at
+//   everything again, sleep: in the poller if nobody is there (poll.cpp), with the next timer as time-out, else on a
+//   futex (stop_m.cpp).
 //
 // The numbers in the comments are the steps of idle.hpp. An M stands inside its bracket here from start to end; it
 // holds no lock when it runs timers' callbacks, polls, or makes fibers ready.
@@ -112,7 +113,8 @@ G* look(M* m) noexcept {
     p->monitor_tick.store(++p->tick, std::memory_order_relaxed);
     run_retired_timers(m);
     G* g = take_global(p, true);
-    if (g == nullptr) g = poll_now(m);
+    // Also with a fiber from the global queue in hand: while that queue never runs empty, nobody else looks there.
+    poll_into_queue(m);
     if (g == nullptr) g = pick_own(p);
     if (g != nullptr) {
       if (sched.idle.left_over_wants_wake(p->queue)) wake_one();
@@ -122,7 +124,9 @@ G* look(M* m) noexcept {
   if (G* g = take_urgent(p)) return g;
   if (G* g = pick_own(p)) return g;
   if (G* g = take_global(p, false)) return g;
-  if (G* g = poll_now(m)) return g;
+  if (poll_into_queue(m)) {
+    if (G* g = pick_own(p)) return g;
+  }
   return steal(m);
 }
 

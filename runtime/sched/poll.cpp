@@ -5,21 +5,20 @@
 
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/idle_p.hpp"
-#include "runtime/sched/park.hpp"
 #include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/timers.hpp"
 
 namespace weft::rt {
 
-G* poll_now(M* m) noexcept {
+bool poll_into_queue(M* m) noexcept {
   poller* net = sched.net.load(std::memory_order_acquire);
-  if (net == nullptr || !net->has_waiters()) return nullptr;
+  if (net == nullptr || !net->has_waiters()) return false;
   g_list ready;
   net->poll(0, ready);
-  if (ready.head == nullptr) return nullptr;
+  if (ready.head == nullptr) return false;
   ready_from_loop(m, ready);
-  return pick_own(m->p);
+  return true;
 }
 
 // Returns false if another M sleeps in the poller, or is just coming out of it.

@@ -7,8 +7,9 @@
 
 namespace weft::rt {
 
-/// Looks at the poller without blocking, and returns a fiber to run, or nullptr. Called by an M's loop with a P.
-G* poll_now(M* m) noexcept;
+/// Looks at the poller without blocking, and makes runnable who is ready there. Returns true if there was anybody.
+/// Called by an M's loop with a P.
+bool poll_into_queue(M* m) noexcept;
 
 /// Makes `m` the one that sleeps in the poller. Returns false if another M does, or is just coming out of it.
 bool take_poller(M* m) noexcept WEFT_REQUIRES(sched.lock);

@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -191,6 +192,12 @@ TEST(poller, a_thread_gets_an_idle_runtime_up) {
   });
 }
 
+/// As they have with io_uring.
+bool sockets_have_a_thread_of_their_own() {
+  const char* backend = std::getenv("WEFT_NETPOLL");
+  return backend != nullptr && std::string_view(backend) == "io_uring";
+}
+
 void echo_for(weft::net::tcp_stream& ours, weft::net::tcp_stream& peers, int rounds) {
   weft::scope s;
   s.go([&peers, rounds] {
@@ -310,6 +317,46 @@ TEST(poller, is_asked_beside_a_fiber_that_never_parks) {
     EXPECT_LE(least, std::int64_t{echoes} * 2 * 61 * 2);
     over = true;
     hog.join();
+  });
+}
+
+// So many fibers yield that they fill the ring, and the global queue never runs empty. The reader's turn comes after the
+// rest of a round of 61 picks and what is in the ring before it. (If nobody asked but the monitor, every 10 ms, it would
+// come after more than ten thousand turns.) The best of several bytes counts, as above.
+TEST(poller, is_asked_beside_more_yielding_fibers_than_a_queue_holds) {
+  if (sockets_have_a_thread_of_their_own()) GTEST_SKIP() << "it is asked by nobody else";
+  weft::run({.maxprocs = 1}, [] {
+    constexpr int yielders = 700;
+    auto [ours, peers] = connected_pair();
+    std::atomic<bool> over{false};
+    std::atomic<std::int64_t> turns{0}, read_at{0};
+    weft::scope s;
+    for (int i = 0; i < yielders; ++i)
+      s.go([&] {
+        while (!over.load(std::memory_order_relaxed)) {
+          turns.fetch_add(1, std::memory_order_relaxed);
+          weft::yield();
+        }
+      });
+    constexpr int bytes = 20;
+    s.go([&, &peers = peers] {
+      for (int i = 0; i < bytes; ++i) {
+        read_text(peers, 1);
+        read_at.store(turns.load());
+      }
+    });
+    std::int64_t least = std::numeric_limits<std::int64_t>::max();
+    for (int i = 0; i < bytes; ++i) {
+      until_waiting(1);
+      read_at.store(0);
+      const std::int64_t before = turns.load();
+      write_text(ours, "x");
+      until([&] { return read_at.load() != 0; });
+      least = std::min(least, read_at.load() - before);
+    }
+    EXPECT_LE(least, 2 * yielders);
+    over = true;
+    s.join();
   });
 }
 

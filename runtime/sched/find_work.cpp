@@ -222,11 +222,13 @@ G* find_work(M* m) noexcept {
 
 }  // namespace
 
-// Found while searching (7): the last searcher sees to it that another searches, if there is anything left to find.
+// Found while searching (7): the last searcher sees to it that another searches, if there is anything left to find, or
+// nobody sleeps in the poller: it may itself have been there until it was woken. Whoever is woken for that alone stays
+// there, and the next search finds the place taken.
 void stop_search(M* m) noexcept {
   if (!m->searching) return;
   m->searching = false;
-  if (sched.idle.end_search_found() && work_anywhere()) wake_if_wanted();
+  if (sched.idle.end_search_found() && (work_anywhere() || poller_is_wanted())) wake_if_wanted();
 }
 
 void schedule_loop(M* m) noexcept {

@@ -31,7 +31,8 @@
 //    6  Runnext: x = victim.peek_next(); if null, next victim. Pause some microseconds. If the victim's M is inside its
 //       bracket, next victim: it is about to pick for itself. steal_next(x).
 //    7  Found while searching: if (end_search_found()) one of: wake at once (2, 3), or look at everything first, as in
-//       9, and wake only if there is something left: a scan of a few Ps is cheaper than a wake-up in vain.
+//       9, and wake only if there is something left: a scan of a few Ps is cheaper than a wake-up in vain. Or if nobody
+//       sleeps in the poller (poll.hpp).
 //    8  Nothing found: lock; look at the global queue once more (take from it, unlock, go to 7 if searching); push the
 //       P to the idle list; give_up_p(searching); unlock.
 //    9  *Every* M that gave up a P, searching or not, looks at everything again: the global queue, empty() of each P's

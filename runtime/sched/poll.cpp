@@ -21,6 +21,12 @@ bool poll_into_queue(M* m) noexcept {
   return true;
 }
 
+bool poller_is_wanted() noexcept {
+  if (sched.timers.somebody_sleeps()) return false;
+  const poller* net = sched.net.load(std::memory_order_acquire);
+  return (net != nullptr && net->has_waiters()) || look_at_timers().earliest != never;
+}
+
 // Returns false if another M sleeps in the poller, or is just coming out of it.
 bool take_poller(M* m) noexcept WEFT_REQUIRES(sched.lock) {
   if (sched.poller_taken || sched.ended.load(std::memory_order_relaxed)) return false;

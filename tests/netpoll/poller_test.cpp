@@ -22,6 +22,8 @@
 #include <thread>
 #include <vector>
 
+#include <weft/debug.hpp>
+
 #include "netpoll/epoll.hpp"
 #include "tests/netpoll/loopback.hpp"
 #include "tests/support/exec_children.hpp"
@@ -358,6 +360,31 @@ TEST(poller, is_asked_beside_more_yielding_fibers_than_a_queue_holds) {
     over = true;
     s.join();
   });
+}
+
+/// The fiber and main keep their threads, as if they computed for long, and Ps are idle: before the fiber begins, its
+/// thread has sent another to sleep in the poller, where it may have slept itself. The monitor comes much later.
+template <class Heard>
+void another_sleeper_before_a_woken_thread_begins_to_work(Heard to_hear) {
+  for (const int processors : {3, 4, 16}) {
+    weft::run({.maxprocs = processors}, [&] {
+      const auto heard = to_hear();
+      std::atomic<int> threads{0};
+      weft::go([&] { threads.store(weft::debug::stats().threads); });
+      while (threads.load() == 0) {
+      }
+      EXPECT_GE(threads.load(), 4) << "main's, the fiber's, the sleeper's and the monitor's";
+    });
+  }
+}
+
+TEST(poller, has_another_sleeper_for_a_timer_before_a_woken_thread_begins_to_work) {
+  another_sleeper_before_a_woken_thread_begins_to_work([] { return weft::timer(1h); });
+}
+
+TEST(poller, has_another_sleeper_for_a_socket_before_a_woken_thread_begins_to_work) {
+  if (sockets_have_a_thread_of_their_own()) GTEST_SKIP() << "it sleeps there for good";
+  another_sleeper_before_a_woken_thread_begins_to_work([] { return weft::net::listen("127.0.0.1:0"); });
 }
 
 // Streams that always have data, and a fiber that only wants its turn: it gets it, though nobody ever parks.

@@ -26,6 +26,7 @@
 #include "runtime/sched/hand_off.hpp"
 #include "runtime/sched/idle_p.hpp"
 #include "runtime/sched/pending_work.hpp"
+#include "runtime/sched/poll.hpp"
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/retake.hpp"
 #include "runtime/sched/signal_mask.hpp"
@@ -146,12 +147,13 @@ class monitor {
   }
 
   // Beside an idle P: what the wake rules leave to a tick, and the wakes for which no thread was to be had. If there is
-  // still none, the next mark is set by this wake. Where nobody sleeps in the poller one is wanted for that alone.
+  // still none, the next mark is set by this wake. Where nobody sleeps in the poller one is wanted for that alone:
+  // no wake rule sees to it if what there is to hear was opened while no M slept (poll.hpp).
   void make_up_for_wakes(bool overdue) noexcept {
     if (sched.idle.idle_ps() == 0) return;
     if (overdue)
       attend();
-    else if (!sched.missed_wake.load(std::memory_order_relaxed))
+    else if (!sched.missed_wake.load(std::memory_order_relaxed) && !poller_is_wanted())
       return;
     bool nobody_polls = false;
     {

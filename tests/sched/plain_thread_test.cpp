@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Plain threads that wait among fibers: for a socket while every P is busy, in the destructors of their thread_locals,
-// and while the runtime ends; and a plain thread that changes the number of Ps then.
+// Plain threads that wait among fibers: for a socket while every P is busy or main is in blocking(f), in the destructors
+// of their thread_locals, and while the runtime ends; and a plain thread that changes the number of Ps then.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -90,6 +90,38 @@ TEST_F(plain_thread, gets_what_it_reads_while_no_processor_is_idle) {
     });
     for (const int each : {socket[1], hold[0], hold[1]}) close(each);
   });
+}
+
+// Main is the only fiber, and keeps its P; beside idle Ps nobody has slept in the poller before. An echo takes two edges,
+// so it would take 10 ms and more if only the monitor looked there. Enough quick ones: a loaded machine may delay some.
+TEST_F(plain_thread, hears_of_sockets_at_once_while_main_is_in_blocking) {
+  for (const int processors : {1, 2, 4, 16}) {
+    weft::run({.maxprocs = processors}, [&] {
+      constexpr int enough = 10;
+      int quick = 0;
+      auto listener = weft::net::listen("127.0.0.1:0");
+      std::thread server([&] {
+        auto stream = *listener.accept();
+        char byte;
+        while (stream.read_some(std::span(&byte, 1)) == 1) stream.write_all(std::span<const char>(&byte, 1));
+      });
+      std::thread client([&, where = listener.local_endpoint().to_string()] {
+        auto stream = weft::net::connect(where);
+        char byte = 'x';
+        for (int i = 0; i < 40 * enough && quick < enough; ++i) {
+          const auto began = weft::clock::now();
+          stream.write_all(std::span<const char>(&byte, 1));
+          stream.read_exactly(std::span(&byte, 1));
+          if (weft::clock::now() - began < 5ms) ++quick;
+        }
+      });
+      weft::blocking([&] {
+        client.join();
+        server.join();
+      });
+      EXPECT_EQ(quick, enough) << processors << " Ps";
+    });
+  }
 }
 
 // ---- destructors of thread_locals ----

@@ -114,6 +114,11 @@ bool is_alone() noexcept {
 
 // All other threads are held up, and no more are to be had now: what is ready for others goes to the global queue. If
 // this M ran any of it, its pinned fiber would have to wait until that parks, which may be never.
+//
+// The push is a submit of its own (idle.hpp, steps 1 and 2), though each fiber was submitted before: between the pick
+// and the push it is in no queue. An M that has come back from what held it up, has found nothing and gives up its P
+// may look at everything just then: it sees nothing, and sleeps. So may the one that the former submit has woken.
+// Without a wake after the push the fibers would lie there beside an idle P for as long as the pinned fiber runs.
 G* take_pinned(M* m) noexcept {
   P* const p = m->p;
   run_all_timers(m);
@@ -130,9 +135,16 @@ G* take_pinned(M* m) noexcept {
     else
       rest.push_back(g);
   }
-  detail::spin_guard guard(sched.lock);
-  sched.global.push(rest);
-  return own != nullptr ? own : sched.global.take_pinned_to(m);
+  const bool pushed = rest.head != nullptr;
+  {
+    detail::spin_guard guard(sched.lock);
+    sched.global.push(rest);
+    if (own == nullptr) own = sched.global.take_pinned_to(m);
+  }
+  if (!pushed) return own;
+  std_atomics::fence_seq_cst();  // pairs with give_up_p
+  wake_if_wanted();
+  return own;
 }
 
 // Its P is the monitor's to find an M for. It sleeps where it hears of timers and sockets, if nobody else does.

@@ -5,12 +5,13 @@
 // Problem: an M that is busy looks there at each 61st pick at the latest, which is late where fibers compute. So beside
 // an idle P, while a descriptor is open or a timer runs, an M shall sleep there. Who sees to it:
 //
-//   whoever gives up a P            sleeps there if nobody does (find_work.cpp)
-//   whoever comes out of there      with fibers: wakes another for them, who finds that place free (ready.cpp). Woken to
-//                                   search: the end of the last search asks `poller_is_wanted` (`stop_search`)
-//   the monitor, at each look       where it is wanted all the same: a descriptor was opened or a timer started while
-//                                   nobody was there, such as by plain threads beside a main in blocking(f); or the M
-//                                   that slept there was handed a P, without a search
+//   whoever gives up a P       sleeps there if nobody does (find_work.cpp)
+//   whoever comes out          with fibers: wakes another for them, as for all work, who finds that place free
+//                              (ready.cpp). Woken to search: the end of the last search asks `poller_is_wanted`
+//                              (`stop_search`)
+//   the monitor, at each look  where it is wanted all the same: a descriptor was opened or a timer started while nobody
+//                              was there, such as by plain threads beside a main in blocking(f); or the M that slept
+//                              there was handed a P, without a search
 //
 // An M that comes out is counted as a sleeper until it says `get_up`. Whoever looks before that and asks nobody leaves
 // it to that M, which has its own look still before it, or goes back. A look that misses that it has got up is made up

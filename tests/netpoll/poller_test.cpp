@@ -322,9 +322,9 @@ TEST(poller, is_asked_beside_a_fiber_that_never_parks) {
   });
 }
 
-// So many fibers yield that they fill the ring, and the global queue never runs empty. The reader's turn comes after the
-// rest of a round of 61 picks and what is in the ring before it. (If nobody asked but the monitor, every 10 ms, it would
-// come after more than ten thousand turns.) The best of several bytes counts, as above.
+// So many fibers yield that they fill the ring, and the global queue never runs empty. The reader's turn comes after
+// the rest of a round of 61 picks and what is in the ring before it. (If nobody asked but the monitor, every 10 ms, it
+// would come after more than ten thousand turns.) The best of several bytes counts, as above.
 TEST(poller, is_asked_beside_more_yielding_fibers_than_a_queue_holds) {
   if (sockets_have_a_thread_of_their_own()) GTEST_SKIP() << "it is asked by nobody else";
   weft::run({.maxprocs = 1}, [] {

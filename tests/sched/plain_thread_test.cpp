@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Plain threads that wait among fibers: for a socket while every P is busy or main is in blocking(f), in the destructors
-// of their thread_locals, and while the runtime ends; and a plain thread that changes the number of Ps then.
+// Plain threads that wait among fibers: for a socket while every P is busy or main is in blocking(f), in destructors of
+// their thread_locals, and while the runtime ends; and a plain thread that changes the number of Ps then.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -92,8 +92,8 @@ TEST_F(plain_thread, gets_what_it_reads_while_no_processor_is_idle) {
   });
 }
 
-// Main is the only fiber, and keeps its P; beside idle Ps nobody has slept in the poller before. An echo takes two edges,
-// so it would take 10 ms and more if only the monitor looked there. Enough quick ones: a loaded machine may delay some.
+// Main is the only fiber, and keeps its P; beside idle Ps nobody has slept in the poller before. An echo takes two
+// edges, so 10 ms and more if only the monitor looked there. Enough quick ones: a loaded machine may delay some.
 TEST_F(plain_thread, hears_of_sockets_at_once_while_main_is_in_blocking) {
   for (const int processors : {1, 2, 4, 16}) {
     weft::run({.maxprocs = processors}, [&] {

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netpoll/accept.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 
 #include "netpoll/calls.hpp"
 #include "netpoll/open.hpp"
+#include "netpoll/os.hpp"
 #include "netpoll/side.hpp"
 
 namespace weft::rt {
@@ -65,7 +64,7 @@ accepted accept_one(descriptor* listener, bool short_reads_tell) noexcept {
       break;
     }
   }
-  if (fd >= 0) ::close(fd);
+  if (fd >= 0) os::close(fd);
   result.closed = result.why.error == ECANCELED && !result.why.cancelled;
   return result;
 }

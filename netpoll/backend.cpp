@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <mutex>
@@ -12,9 +11,12 @@
 #include <system_error>
 #include <utility>
 
+#include <weft/detail/atomic.hpp>
+
 #include "netpoll/epoll.hpp"
 #include "netpoll/file_pool.hpp"
 #include "netpoll/ring_engine.hpp"
+#include "runtime/base/os.hpp"
 #include "runtime/sched/blocking.hpp"
 #include "runtime/sched/poll.hpp"
 
@@ -26,17 +28,18 @@ using service = debug::file_engine;
 
 constexpr ring_limits process_limits{};
 
-constinit std::mutex starting;               // guards the making of what follows; no fiber parks while it holds it
-constinit epoll_poller the_poller;           // never destroyed: statics of the program may hold sockets
-constinit std::atomic<bool> polling{false};  // the poller is open and the scheduler knows of it; release, acquire
-constinit std::atomic<ring_engine*> the_ring{nullptr};  // release when it works; acquired by users. Never freed
-constinit ring_engine* candidate = nullptr;             // one that was refused, for the next attempt; under the mutex
-constinit std::atomic<bool> refused{false};             // in this run; under the mutex, and as a hint without
-constinit file_pool the_pool;                           // never destroyed: statics of the program may hold files
-constinit std::atomic<netpoll_backend> chosen{netpoll_backend::automatic};  // relaxed: written before the run's threads
-constinit std::atomic<service> files_by{service::none};                     // release once it works; acquired by users
-constinit std::atomic<std::int64_t> refusals{0};                            // relaxed: a figure
-constinit bool tell = false;                                                // written before the run's threads
+constinit os::mutex starting;                   // guards the making of what follows; no fiber parks while it holds it
+constinit epoll_poller the_poller;              // never destroyed: statics of the program may hold sockets
+constinit detail::atomic<bool> polling{false};  // the poller is open and the scheduler knows of it; release, acquire
+constinit detail::atomic<ring_engine*> the_ring{nullptr};  // release when it works; acquired by users. Never freed
+constinit ring_engine* candidate = nullptr;     // one that was refused, for the next attempt; under the mutex
+constinit detail::atomic<bool> refused{false};  // in this run; under the mutex, and as a hint without
+constinit file_pool the_pool;                   // never destroyed: statics of the program may hold files
+// Written before the run's threads, so relaxed.
+constinit detail::atomic<netpoll_backend> chosen{netpoll_backend::automatic};
+constinit detail::atomic<service> files_by{service::none};  // release once it works; acquired by users
+constinit detail::atomic<std::int64_t> refusals{0};         // relaxed: a figure
+constinit bool tell = false;                                // written before the run's threads
 
 void say_who_serves_files(service who, const char* detail) noexcept {
   if (files_by.exchange(who, std::memory_order_release) == who || !tell) return;

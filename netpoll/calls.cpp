@@ -4,12 +4,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <cerrno>
 
+#include "netpoll/os.hpp"
 #include "runtime/fiber/overflow.hpp"
 
 namespace weft::rt {
@@ -20,14 +19,14 @@ static Result or_errno(Result result) noexcept {
 }
 
 [[gnu::noinline]] ssize_t recv_now(int fd, void* to, std::size_t n) noexcept {
-  const ssize_t result = or_errno(::recv(fd, to, n, 0));
+  const ssize_t result = or_errno(os::recv(fd, to, n, 0));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(to, n);
   return result;
 }
 
 [[gnu::noinline]] ssize_t send_now(int fd, const void* from, std::size_t n) noexcept {
-  const ssize_t result = or_errno(::send(fd, from, n, MSG_NOSIGNAL));
+  const ssize_t result = or_errno(os::send(fd, from, n, MSG_NOSIGNAL));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(from, n);
   return result;
@@ -37,14 +36,14 @@ static Result or_errno(Result result) noexcept {
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(from);
   message.msg_iovlen = count;
-  const ssize_t result = or_errno(::sendmsg(fd, &message, MSG_NOSIGNAL));
+  const ssize_t result = or_errno(os::sendmsg(fd, &message, MSG_NOSIGNAL));
   if (result == -EFAULT) [[unlikely]]
     for (std::size_t i = 0; i < count; ++i) fault_on_guard(from[i].iov_base, from[i].iov_len);
   return result;
 }
 
 [[gnu::noinline]] ssize_t read_now(int fd, void* to, std::size_t n) noexcept {
-  const ssize_t result = or_errno(::read(fd, to, n));
+  const ssize_t result = or_errno(os::read(fd, to, n));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(to, n);
   return result;
@@ -75,14 +74,14 @@ ssize_t without_sigpipe(F call) noexcept {
 }  // namespace
 
 [[gnu::noinline]] ssize_t write_now(int fd, const void* from, std::size_t n) noexcept {
-  const ssize_t result = without_sigpipe([=] { return ::write(fd, from, n); });
+  const ssize_t result = without_sigpipe([=] { return os::write(fd, from, n); });
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(from, n);
   return result;
 }
 
 [[gnu::noinline]] ssize_t writev_now(int fd, const iovec* from, std::size_t count) noexcept {
-  const ssize_t result = without_sigpipe([=] { return ::writev(fd, from, static_cast<int>(count)); });
+  const ssize_t result = without_sigpipe([=] { return os::writev(fd, from, static_cast<int>(count)); });
   if (result == -EFAULT) [[unlikely]]
     for (std::size_t i = 0; i < count; ++i) fault_on_guard(from[i].iov_base, from[i].iov_len);
   return result;
@@ -90,7 +89,7 @@ ssize_t without_sigpipe(F call) noexcept {
 
 [[gnu::noinline]] ssize_t send_to_now(int fd, const void* from, std::size_t n, const sockaddr* to,
                                       socklen_t length) noexcept {
-  const ssize_t result = or_errno(::sendto(fd, from, n, MSG_NOSIGNAL, to, length));
+  const ssize_t result = or_errno(os::sendto(fd, from, n, MSG_NOSIGNAL, to, length));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(from, n);
   return result;
@@ -98,7 +97,7 @@ ssize_t without_sigpipe(F call) noexcept {
 
 [[gnu::noinline]] ssize_t recv_from_now(int fd, void* to, std::size_t n, sockaddr_storage& from) noexcept {
   socklen_t length = sizeof from;
-  const ssize_t result = or_errno(::recvfrom(fd, to, n, 0, reinterpret_cast<sockaddr*>(&from), &length));
+  const ssize_t result = or_errno(os::recvfrom(fd, to, n, 0, reinterpret_cast<sockaddr*>(&from), &length));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(to, n);
   return result;
@@ -106,65 +105,65 @@ ssize_t without_sigpipe(F call) noexcept {
 
 [[gnu::noinline]] int poll_now(int fd, short events) noexcept {
   pollfd what{fd, events, 0};
-  const int n = ::poll(&what, 1, 0);
+  const int n = os::poll(&what, 1, 0);
   if (n < 0) return -errno;
   if (n == 0) return -EAGAIN;
   return (what.revents & POLLNVAL) != 0 ? -EBADF : 0;
 }
 
 [[gnu::noinline]] int set_blocking_now(int fd, bool on) noexcept {
-  const int flags = fcntl(fd, F_GETFL);
+  const int flags = os::fcntl(fd, F_GETFL);
   if (flags < 0) return -errno;
   const int wanted = on ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
   if (wanted == flags) return 0;
-  return fcntl(fd, F_SETFL, wanted) == 0 ? 1 : -errno;
+  return os::fcntl(fd, F_SETFL, wanted) == 0 ? 1 : -errno;
 }
 
 [[gnu::noinline]] int format_now(int fd) noexcept {
   struct stat what;
-  return fstat(fd, &what) == 0 ? static_cast<int>(what.st_mode & S_IFMT) : -errno;
+  return os::fstat(fd, &what) == 0 ? static_cast<int>(what.st_mode & S_IFMT) : -errno;
 }
 
 [[gnu::noinline]] ssize_t splice_now(int from, int to, std::size_t n) noexcept {
-  return without_sigpipe<true>([=] { return ::splice(from, nullptr, to, nullptr, n, SPLICE_F_NONBLOCK); });
+  return without_sigpipe<true>([=] { return os::splice(from, nullptr, to, nullptr, n, SPLICE_F_NONBLOCK); });
 }
 
 [[gnu::noinline]] int accept_now(int fd, sockaddr_storage& peer) noexcept {
   socklen_t length = sizeof peer;
-  return or_errno(::accept4(fd, reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  return or_errno(os::accept4(fd, reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
 }
 
 [[gnu::noinline]] int socket_now(int family, int type) noexcept {
-  return or_errno(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  return or_errno(os::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
 [[gnu::noinline]] int connect_now(int fd, const sockaddr* to, socklen_t length) noexcept {
-  return or_errno(::connect(fd, to, length));
+  return or_errno(os::connect(fd, to, length));
 }
 [[gnu::noinline]] int bind_now(int fd, const sockaddr* to, socklen_t length) noexcept {
-  return or_errno(::bind(fd, to, length));
+  return or_errno(os::bind(fd, to, length));
 }
-[[gnu::noinline]] int listen_now(int fd) noexcept { return or_errno(::listen(fd, SOMAXCONN)); }
-[[gnu::noinline]] int shutdown_now(int fd, int how) noexcept { return or_errno(::shutdown(fd, how)); }
+[[gnu::noinline]] int listen_now(int fd) noexcept { return or_errno(os::listen(fd, SOMAXCONN)); }
+[[gnu::noinline]] int shutdown_now(int fd, int how) noexcept { return or_errno(os::shutdown(fd, how)); }
 
 [[gnu::noinline]] int set_option_now(int fd, int level, int name, int value) noexcept {
-  return or_errno(::setsockopt(fd, level, name, &value, sizeof value));
+  return or_errno(os::setsockopt(fd, level, name, &value, sizeof value));
 }
 
 [[gnu::noinline]] int pending_error_now(int fd) noexcept {
   int error = 0;
   socklen_t length = sizeof error;
-  return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
+  return os::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
 }
 
 [[gnu::noinline]] int local_address_now(int fd, sockaddr_storage& local) noexcept {
   socklen_t length = sizeof local;
-  return or_errno(::getsockname(fd, reinterpret_cast<sockaddr*>(&local), &length));
+  return or_errno(os::getsockname(fd, reinterpret_cast<sockaddr*>(&local), &length));
 }
 
 [[gnu::noinline]] int peer_address_now(int fd, sockaddr_storage& peer) noexcept {
   socklen_t length = sizeof peer;
-  return or_errno(::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length));
+  return or_errno(os::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length));
 }
 
 }  // namespace weft::rt

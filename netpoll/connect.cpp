@@ -6,7 +6,6 @@
 // race ends.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -20,11 +19,13 @@
 #include <weft/chan.hpp>
 #include <weft/scope.hpp>
 
+#include "netpoll/connect.hpp"
+
 #include "netpoll/access.hpp"
 #include "netpoll/address.hpp"
 #include "netpoll/calls.hpp"
-#include "netpoll/connect.hpp"
 #include "netpoll/failure.hpp"
+#include "netpoll/os.hpp"
 
 namespace weft {
 namespace rt {
@@ -62,7 +63,7 @@ descriptor* connect_once(const net::endpoint& to, failure& why) noexcept {
   set_option_now(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   const int result = connect_now(fd, reinterpret_cast<const sockaddr*>(&address), length);
   if (result != 0 && result != -EINPROGRESS && result != -EINTR) {
-    ::close(fd);
+    os::close(fd);
     why.error = -result;
     return nullptr;
   }

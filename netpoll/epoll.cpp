@@ -5,12 +5,12 @@
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <limits>
 
+#include "netpoll/os.hpp"
 #include "runtime/base/fatal.hpp"
 
 namespace weft::rt {
@@ -25,21 +25,21 @@ std::uint64_t tag_of(const descriptor& d) noexcept { return std::uint64_t{d.gene
 }  // namespace
 
 int epoll_poller::open() noexcept {
-  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  epoll_ = os::epoll_create1(EPOLL_CLOEXEC);
   if (epoll_ < 0) return errno;
-  wake_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  wake_ = os::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   epoll_event event{};
   event.events = EPOLLIN;  // level-triggered: see the head of epoll.hpp
   event.data.u64 = wake_tag;
-  if (wake_ >= 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) == 0) return 0;
+  if (wake_ >= 0 && os::epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) == 0) return 0;
   const int error = errno;
   close();
   return error;
 }
 
 void epoll_poller::close() noexcept {
-  if (epoll_ >= 0) ::close(epoll_);
-  if (wake_ >= 0) ::close(wake_);
+  if (epoll_ >= 0) os::close(epoll_);
+  if (wake_ >= 0) os::close(wake_);
   epoll_ = wake_ = -1;
   wake_pending_.store(0, std::memory_order_relaxed);
 }
@@ -48,31 +48,31 @@ int epoll_poller::add(descriptor& d) noexcept {
   epoll_event event{};
   event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
   event.data.u64 = tag_of(d);
-  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, d.fd(), &event) != 0) return errno;
+  if (os::epoll_ctl(epoll_, EPOLL_CTL_ADD, d.fd(), &event) != 0) return errno;
   descriptors_.fetch_add(1, std::memory_order_relaxed);
   return 0;
 }
 
 void epoll_poller::remove(descriptor& d) noexcept {
   epoll_event unused{};
-  epoll_ctl(epoll_, EPOLL_CTL_DEL, d.fd(), &unused);
+  os::epoll_ctl(epoll_, EPOLL_CTL_DEL, d.fd(), &unused);
   descriptors_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 int epoll_poller::wait(void* events, int room, nanoseconds_t timeout) noexcept {
   auto* const out = static_cast<epoll_event*>(events);
-  if (timeout == 0 || timeout == never) return epoll_wait(epoll_, out, room, timeout == 0 ? 0 : -1);
+  if (timeout == 0 || timeout == never) return os::epoll_wait(epoll_, out, room, timeout == 0 ? 0 : -1);
 #ifdef SYS_epoll_pwait2
   if (has_pwait2_.load(std::memory_order_relaxed)) {
     const timespec limit{static_cast<time_t>(timeout / 1'000'000'000), static_cast<long>(timeout % 1'000'000'000)};
-    const auto n = static_cast<int>(syscall(SYS_epoll_pwait2, epoll_, out, room, &limit, nullptr, 0));
+    const int n = os::epoll_pwait2(epoll_, out, room, &limit);
     if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return n;  // seccomp filters that do not know it say EPERM
     has_pwait2_.store(false, std::memory_order_relaxed);
   }
 #endif
   const nanoseconds_t rounded_up = (timeout - 1) / 1'000'000 + 1;
-  return epoll_wait(epoll_, out, room,
-                    static_cast<int>(std::min<nanoseconds_t>(rounded_up, std::numeric_limits<int>::max())));
+  return os::epoll_wait(epoll_, out, room,
+                        static_cast<int>(std::min<nanoseconds_t>(rounded_up, std::numeric_limits<int>::max())));
 }
 
 void epoll_poller::poll(nanoseconds_t timeout, g_list& ready) noexcept {
@@ -88,7 +88,8 @@ void epoll_poller::poll(nanoseconds_t timeout, g_list& ready) noexcept {
     if (tag == wake_tag) {
       if (timeout == 0) continue;
       std::uint64_t count = 0;
-      [[maybe_unused]] const ssize_t unused = read(wake_, &count, sizeof count);  // EAGAIN: another sleeper was quicker
+      // EAGAIN: another sleeper was quicker.
+      [[maybe_unused]] const ssize_t unused = os::read(wake_, &count, sizeof count);
       wake_pending_.exchange(0, std::memory_order_acq_rel);
       continue;
     }
@@ -104,7 +105,7 @@ void epoll_poller::poll(nanoseconds_t timeout, g_list& ready) noexcept {
 void epoll_poller::wake() noexcept {
   if (wake_pending_.exchange(1, std::memory_order_acq_rel) != 0) return;
   const std::uint64_t one = 1;
-  while (write(wake_, &one, sizeof one) < 0 && errno == EINTR) {
+  while (os::write(wake_, &one, sizeof one) < 0 && errno == EINTR) {
   }
 }
 

@@ -15,8 +15,9 @@
 // An M counts as sleeping in the kernel while it is here; no lock is held across the system call.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+
+#include <weft/detail/atomic.hpp>
 
 #include "netpoll/table.hpp"
 #include "runtime/sched/poller.hpp"
@@ -52,10 +53,10 @@ class epoll_poller final : public poller, public readiness_reporter {
 
   int epoll_ = -1;
   int wake_ = -1;
-  std::atomic<std::uint32_t> wake_pending_{0};
-  std::atomic<bool> has_pwait2_{true};  // relaxed: a stale answer costs one call that fails
-  std::atomic<int> descriptors_{0};     // relaxed: a hint; a fiber that parks is found by the event, not by this
-  std::atomic<std::uint64_t> stale_{0};
+  detail::atomic<std::uint32_t> wake_pending_{0};
+  detail::atomic<bool> has_pwait2_{true};  // relaxed: a stale answer costs one call that fails
+  detail::atomic<int> descriptors_{0};     // relaxed: a hint; a fiber that parks is found by the event, not by this
+  detail::atomic<std::uint64_t> stale_{0};
 };
 
 }  // namespace weft::rt

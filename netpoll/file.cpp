@@ -17,11 +17,12 @@
 // Locked instructions of a cached read: 2, to keep the file open around it.
 #include <weft/file.hpp>
 
-#include <atomic>
 #include <cerrno>
 #include <limits>
 #include <new>
 #include <string>
+
+#include <weft/detail/atomic.hpp>
 
 #include "netpoll/backend.hpp"
 #include "netpoll/failure.hpp"
@@ -76,9 +77,9 @@ struct open_file {
   basic_descriptor<net_traits> gate;  ///< for its count of those inside, and its close; no fiber waits for readiness
   close_event close_finished;
   // Relaxed: what is found out twice is the same.
-  std::atomic<file_way> reads{file_way::at_once_first};
-  std::atomic<file_way> writes{file_way::at_once_first};
-  std::atomic<std::uint16_t> in_a_row{0};  ///< operations without a park; relaxed, and some may not count
+  detail::atomic<file_way> reads{file_way::at_once_first};
+  detail::atomic<file_way> writes{file_way::at_once_first};
+  detail::atomic<std::uint16_t> in_a_row{0};  ///< operations without a park; relaxed, and some may not count
 };
 
 }  // namespace rt
@@ -130,7 +131,7 @@ bool cannot_tell(ssize_t result) noexcept {
 }
 
 /// Moves bytes the way that the file's `way` says, and finds out what way that is. Returns how many.
-std::size_t transfer(open_file& f, file_op& op, std::atomic<file_way>& way, failure& why) noexcept {
+std::size_t transfer(open_file& f, file_op& op, detail::atomic<file_way>& way, failure& why) noexcept {
   const bool reads = op.action == file_action::read;
   void* const begin = op.at;
   const std::size_t size = op.left;

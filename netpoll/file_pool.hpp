@@ -12,8 +12,9 @@
 // look at the line and its sleep is seen by the futex.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+
+#include <weft/detail/atomic.hpp>
 
 #include "netpoll/file_engine.hpp"
 
@@ -54,7 +55,7 @@ class file_pool final : public file_engine {
   int running_ WEFT_GUARDED_BY(lock_) = 0;   // threads
   int starting_ WEFT_GUARDED_BY(lock_) = 0;  // those that are being made
   int idle_ WEFT_GUARDED_BY(lock_) = 0;
-  std::atomic<std::uint32_t> submitted_{0};  // futex of idle threads; written under the lock, which orders it
+  detail::atomic<std::uint32_t> submitted_{0};  // futex of idle threads; written under the lock, which orders it
 };
 
 }  // namespace weft::rt

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netpoll/open.hpp"
 
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstdio>
 #include <new>
@@ -11,6 +9,7 @@
 
 #include "netpoll/backend.hpp"
 #include "netpoll/calls.hpp"
+#include "netpoll/os.hpp"
 #include "runtime/base/fatal.hpp"
 #include "runtime/sched/fork.hpp"
 #include "runtime/sched/scheduler.hpp"
@@ -60,7 +59,7 @@ descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept
 
 descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept {
   descriptor* const d = adopt_descriptor(fd, short_reads_tell, error);
-  if (d == nullptr) ::close(fd);
+  if (d == nullptr) os::close(fd);
   return d;
 }
 
@@ -81,7 +80,7 @@ int detach_descriptor(descriptor& d) noexcept {
 
 bool close_descriptor(descriptor& d) noexcept {
   if (!detach(d)) return false;
-  ::close(d.fd());
+  os::close(d.fd());
   d.finish_close();
   return true;
 }

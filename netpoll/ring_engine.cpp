@@ -13,6 +13,8 @@
 #include <cstdio>
 #include <utility>
 
+#include <weft/detail/atomic.hpp>
+
 #include "runtime/base/fatal.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/ready.hpp"
@@ -94,7 +96,7 @@ void prepare(io_uring_sqe* sqe, const file_op& op) noexcept {
 
 // Numbers that are being watched, a bit each: epoll refuses one that comes twice, io_uring would not. (Those beyond the
 // table are let through.) Relaxed: the number itself is passed on by other means. Untouched pages of it cost nothing.
-constinit std::atomic<std::uint64_t> watched_numbers[most_descriptors / 64]{};
+constinit detail::atomic<std::uint64_t> watched_numbers[most_descriptors / 64]{};
 
 constexpr std::uint64_t bit_of(int fd) noexcept { return std::uint64_t{1} << (fd % 64); }
 

@@ -39,8 +39,9 @@
 // The wake is an eventfd with a READ in flight on it: one write a sleep, by the thread that the inbox tells to.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+
+#include <weft/detail/atomic.hpp>
 
 #include "netpoll/file_engine.hpp"
 #include "netpoll/inbox.hpp"
@@ -93,12 +94,12 @@ class ring_engine final : public file_engine, public readiness_reporter {
   void push(request& r) noexcept;
 
   inbox<std_atomics, request> inbox_;
-  std::atomic<std::uint32_t> state_{0};      // futex of `start`; release by the thread, acquire there
-  std::atomic<bool> gone_{false};            // relaxed: written while there is one thread
-  std::atomic<unsigned> rearmed_{0};         // relaxed: a figure, as the next
-  std::atomic<unsigned> most_in_flight_{0};  // relaxed: a figure
-  int wake_ = -1;                            // written before the thread works
-  const ring_calls* calls_ = nullptr;        // these four too
+  detail::atomic<std::uint32_t> state_{0};      // futex of `start`; release by the thread, acquire there
+  detail::atomic<bool> gone_{false};            // relaxed: written while there is one thread
+  detail::atomic<unsigned> rearmed_{0};         // relaxed: a figure, as the next
+  detail::atomic<unsigned> most_in_flight_{0};  // relaxed: a figure
+  int wake_ = -1;                               // written before the thread works
+  const ring_calls* calls_ = nullptr;           // these four too
   ring_limits limits_;
   ring_shape shape_;
   ring_refusal* refusal_ = nullptr;

@@ -12,6 +12,7 @@
 // libraries included.
 #include "netpoll/signals.hpp"
 
+#include <weft/detail/atomic.hpp>
 #include <weft/signals.hpp>
 
 #include <fcntl.h>
@@ -20,7 +21,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <mutex>
@@ -55,7 +55,7 @@ registry& the_registry() {
   return *one;
 }
 
-std::atomic<int> pipe_for_handlers{-1};  // stored (release) before the first handler is installed, which acquires it
+detail::atomic<int> pipe_for_handlers{-1};  // stored (release) before the first handler is installed, which acquires it
 
 void on_signal(int number) {
   const int saved = errno;

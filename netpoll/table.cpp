@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netpoll/table.hpp"
 
-#include <atomic>
 #include <new>
+
+#include <weft/detail/atomic.hpp>
 
 namespace weft::rt {
 
@@ -12,7 +13,7 @@ constexpr std::uint32_t per_chunk = 256;
 constexpr std::uint32_t max_chunks = most_descriptors / per_chunk;
 
 // Stored by the thread that makes a chunk, before an index into it is given out.
-constinit std::atomic<descriptor*> chunks[max_chunks] = {};
+constinit detail::atomic<descriptor*> chunks[max_chunks] = {};
 constinit detail::spin_lock lock;
 constinit descriptor* free_list WEFT_GUARDED_BY(lock) = nullptr;
 constinit std::uint32_t made_chunks WEFT_GUARDED_BY(lock) = 0;

@@ -2,7 +2,6 @@
 // Listening and accepting over TCP.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <unistd.h>
 
 #include <string>
 
@@ -11,6 +10,7 @@
 #include "netpoll/address.hpp"
 #include "netpoll/calls.hpp"
 #include "netpoll/failure.hpp"
+#include "netpoll/os.hpp"
 
 namespace weft {
 inline namespace v0 {
@@ -35,7 +35,7 @@ descriptor* listen_on(const net::endpoint& at, net::endpoint& local, failure& wh
   if (result == 0) result = listen_now(fd);
   if (result == 0) result = local_address_now(fd, address);
   if (result != 0) {
-    ::close(fd);
+    os::close(fd);
     why.error = -result;
     return nullptr;
   }

@@ -3,7 +3,6 @@
 #include <weft/net/udp.hpp>
 
 #include <netinet/in.h>
-#include <unistd.h>
 
 #include <string>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "netpoll/address.hpp"
 #include "netpoll/calls.hpp"
 #include "netpoll/open.hpp"
+#include "netpoll/os.hpp"
 #include "netpoll/side.hpp"
 
 namespace weft {
@@ -33,7 +33,7 @@ int bound_socket(const net::endpoint& at, net::endpoint& local, failure& why) no
   int result = bind_now(fd, reinterpret_cast<const sockaddr*>(&address), length);
   if (result == 0) result = local_address_now(fd, address);
   if (result != 0) {
-    ::close(fd);
+    os::close(fd);
     why.error = -result;
     return -1;
   }

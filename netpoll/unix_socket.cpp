@@ -11,14 +11,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstring>
 #include <string>
 
+#include <weft/detail/atomic.hpp>
+
 #include "netpoll/accept.hpp"
 #include "netpoll/access.hpp"
 #include "netpoll/calls.hpp"
+#include "netpoll/os.hpp"
 #include "netpoll/side.hpp"
 
 namespace weft {
@@ -50,7 +52,7 @@ struct socket_file {
   dev_t device = 0;
   ino_t inode = 0;
   pid_t owner = 0;
-  std::atomic<bool> there{false};  // relaxed: only one exchange wins; the rest is written before it is published
+  detail::atomic<bool> there{false};  // relaxed: only one exchange wins; the rest is written before it is published
 };
 
 }  // namespace rt
@@ -102,7 +104,7 @@ int bound_socket(const unix_address& at, socket_file& file, failure& why) noexce
     result = listen_now(fd);
   }
   if (result == 0) return fd;
-  ::close(fd);
+  os::close(fd);
   why.error = -result;
   return -1;
 }
@@ -131,7 +133,7 @@ int connected_socket(const unix_address& to, failure& why) noexcept {
     why = failure_of(how);
     break;
   }
-  ::close(fd);
+  os::close(fd);
   return -1;
 }
 

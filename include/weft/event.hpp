@@ -2,10 +2,10 @@
 // Something that has happened, or not yet.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
 #include <weft/detail/any_duration.hpp>
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/deadline.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/select_entry.hpp>
@@ -44,7 +44,7 @@ class WEFT_EXPORT event {
   friend struct detail::event_insight;
   bool wait_ns(std::int64_t patience);
   mutable detail::spin_lock lock_;
-  std::atomic<bool> set_{false};  ///< written under the lock; a select looks at it without, and again under it
+  detail::atomic<bool> set_{false};  ///< written under the lock; a select looks at it without, and again under it
   detail::wait_list waiters_ WEFT_GUARDED_BY(lock_);
 };
 

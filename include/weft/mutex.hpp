@@ -2,11 +2,11 @@
 // Mutual exclusion of fibers and threads.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 
 #include <weft/detail/any_duration.hpp>
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/deadline.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/wait_list.hpp>
@@ -58,7 +58,7 @@ class WEFT_EXPORT mutex {
   bool lock_slow(std::int64_t patience) noexcept;
   void unlock_slow() noexcept;
   // {waiters:29, woken:1, queue lock:1, locked:1}: see runtime/sync/basic_mutex.hpp.
-  std::atomic<std::uint32_t> word_{0};
+  detail::atomic<std::uint32_t> word_{0};
   detail::wait_list waiters_;
 };
 

@@ -2,7 +2,6 @@
 // Doing something once, whoever comes first.
 #pragma once
 
-#include <atomic>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -10,6 +9,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/spin_lock.hpp>
 #include <weft/detail/wait_list.hpp>
@@ -37,7 +37,7 @@ class WEFT_EXPORT once_flag {
   void end(bool done) noexcept;
 
   detail::spin_lock lock_;
-  std::atomic<bool> done_{false};  ///< written under the lock, released to `is_done`
+  detail::atomic<bool> done_{false};  ///< written under the lock, released to `is_done`
   bool running_ WEFT_GUARDED_BY(lock_) = false;
   detail::wait_list waiters_ WEFT_GUARDED_BY(lock_);
 };

@@ -2,11 +2,11 @@
 // Mutual exclusion of writers from each other and from readers.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 
 #include <weft/detail/any_duration.hpp>
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/deadline.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/wait_list.hpp>
@@ -91,7 +91,7 @@ class WEFT_EXPORT shared_mutex {
   void unlock_slow() noexcept;
   void unlock_shared_slow() noexcept;
   // {readers:29, somebody waits:1, writer:1, queue lock:1}: see runtime/sync/basic_shared_mutex.hpp.
-  std::atomic<std::uint32_t> word_{0};
+  detail::atomic<std::uint32_t> word_{0};
   detail::wait_list writers_;
   detail::wait_list readers_;
 };

@@ -2,12 +2,12 @@
 // Waiting until a number of things are done.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
 
 #include <weft/detail/any_duration.hpp>
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/detail/wait_list.hpp>
@@ -65,7 +65,7 @@ class WEFT_EXPORT wait_group {
 
   bool wait_until(std::int64_t deadline);
   // {count:32, waiters:31, lock:1}: see runtime/sync/wait_group.cpp.
-  std::atomic<std::uint64_t> word_{0};
+  detail::atomic<std::uint64_t> word_{0};
   detail::wait_list waiters_;
 };
 

@@ -13,16 +13,27 @@
 
 #include <atomic>
 
+#include <weft/detail/atomic.hpp>
+
 namespace weft::rt {
+
+#if defined(WEFT_SIMULATED)
+using detail::atomic_ref;
+#else
+template <class T>
+using atomic_ref = std::atomic_ref<T>;
+#endif
 
 struct std_atomics {
   template <class T>
-  using atomic = std::atomic<T>;
+  using atomic = detail::atomic<T>;
 
   // Full store-load barrier: one locked instruction on x86. It only excludes ("one of us sees the other"); data must
   // travel along acquire and release, as ThreadSanitizer does not model fences (and g++ says so, hence the pragma).
   static void fence_seq_cst() noexcept {
-#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
+#if defined(WEFT_SIMULATED)
+    sim::step();
+#elif defined(__SANITIZE_THREAD__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wtsan"
     std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -37,7 +48,9 @@ struct std_atomics {
   static void compiler_barrier() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
   static void pause() noexcept {
-#if defined(__x86_64__)
+#if defined(WEFT_SIMULATED)
+    sim::pause();
+#elif defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     asm volatile("isb" ::: "memory");

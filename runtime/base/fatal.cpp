@@ -5,19 +5,19 @@
 #include <cxxabi.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cstdio>
 #include <new>
 #include <string>
 #include <typeinfo>
 
+#include <weft/detail/atomic.hpp>
 #include <weft/error.hpp>
 
 namespace weft::rt {
 
 namespace {
 
-constinit std::atomic<pid_t> speaker{0};  // relaxed: it only says which thread came first
+constinit detail::atomic<pid_t> speaker{0};  // relaxed: it only says which thread came first
 
 // The first caller goes on. A second one, on another thread, does not return; the first, if it comes again from within
 // the report, ends the process at once.

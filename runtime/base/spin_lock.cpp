@@ -12,6 +12,7 @@
 #include <algorithm>
 
 #include "runtime/base/atomics.hpp"
+#include "runtime/base/os.hpp"
 
 namespace weft {
 inline namespace v0 {
@@ -29,10 +30,9 @@ void spin_lock::lock_slow() noexcept {
       pauses = std::min(2 * pauses, most_pauses);
     } else if (turns < yields) {
       ++turns;
-      sched_yield();
+      rt::os::yield_cpu();
     } else {
-      const timespec nap{0, 50'000};
-      nanosleep(&nap, nullptr);
+      rt::os::sleep_for(50'000);
     }
   }
 }

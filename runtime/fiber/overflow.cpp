@@ -30,11 +30,13 @@
 #include <mutex>
 #include <string_view>
 
+#include <weft/detail/atomic.hpp>
+
 #include "runtime/fiber/stack.hpp"
 
 namespace weft::rt {
 
-constinit std::atomic<overflow_info (*)(void* owner)> describe_owner{nullptr};
+constinit detail::atomic<overflow_info (*)(void* owner)> describe_owner{nullptr};
 
 namespace {
 
@@ -48,9 +50,9 @@ struct former_actions {
 };
 // Two, so that a later install writes one while handlers read the other.
 constinit std::array<former_actions, 2> former_slots{};
-constinit std::atomic<unsigned> former_index{0};
+constinit detail::atomic<unsigned> former_index{0};
 constinit std::mutex installing;
-constinit std::atomic<bool> reporting{false};
+constinit detail::atomic<bool> reporting{false};
 
 // What this thread's alternate stack was before ours. Reached in ordinary calls on an M's own stack only.
 struct thread_altstack {

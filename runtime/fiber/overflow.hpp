@@ -8,9 +8,10 @@
 // until it comes to the names of functions: these need the loader's lock, so they are printed last.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
+
+#include <weft/detail/atomic.hpp>
 
 namespace weft::rt {
 
@@ -23,7 +24,7 @@ struct overflow_info {
 
 // describe_owner: set by the scheduler, called with `stack::owner` (never null). Relaxed is enough: it is set before
 // the handler is installed and points to a function.
-extern std::atomic<overflow_info (*)(void* owner)> describe_owner;
+extern detail::atomic<overflow_info (*)(void* owner)> describe_owner;
 
 // install_overflow_handler: for SIGSEGV and SIGBUS; chains to what it finds. Called by each run(); does nothing where
 // our handler still stands, and puts it before a handler that has replaced it. Any thread.

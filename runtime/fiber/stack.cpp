@@ -37,14 +37,15 @@
 #include <bit>
 #include <cerrno>
 #include <cstdlib>
-#include <mutex>
 #include <new>
 #include <utility>
 
 #include <weft/detail/annotations.hpp>
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/spin_lock.hpp>
 
 #include "runtime/base/limits.hpp"
+#include "runtime/base/os.hpp"
 
 extern "C" {  // null unless the program is linked with that sanitizer
 [[gnu::weak]] void __asan_unpoison_memory_region(const volatile void* address, std::size_t size);
@@ -54,7 +55,7 @@ extern "C" {  // null unless the program is linked with that sanitizer
 namespace weft::rt {
 
 // Constant-initialised, never destroyed: fibers of static objects may still run when main has returned.
-constinit std::atomic<std::size_t> default_stack_size{standard_stack_size};
+constinit detail::atomic<std::size_t> default_stack_size{standard_stack_size};
 
 namespace {
 
@@ -82,13 +83,13 @@ std::size_t size_class(std::size_t size) noexcept {
 constexpr std::size_t class_size(std::size_t index) noexcept { return min_stack_size << index; }
 
 struct arena {
-  std::atomic<char*> end{nullptr};  // null: not ready to be read
-  char* base = nullptr;             // of slot 0, that is of its guard
+  detail::atomic<char*> end{nullptr};  // null: not ready to be read
+  char* base = nullptr;                // of slot 0, that is of its guard
   stack* descriptors = nullptr;
   sanitizer_context* views = nullptr;
   std::size_t size = 0;
   std::size_t slots = 0;
-  std::atomic<std::size_t> used{0};
+  detail::atomic<std::size_t> used{0};
   std::size_t opened = 0;  // slots; guarded by `growing` of its shard
 
   [[nodiscard]] std::size_t stride() const noexcept { return size + stack_guard_size; }
@@ -101,7 +102,7 @@ class WEFT_CAPABILITY("mutex") sleeping_lock {
   void unlock() noexcept WEFT_RELEASE() { mutex_.unlock(); }
 
  private:
-  std::mutex mutex_;
+  os::mutex mutex_;
 };
 
 class WEFT_SCOPED_CAPABILITY sleeping_guard {
@@ -123,11 +124,11 @@ struct shard_state {
 };
 
 struct pool {
-  std::atomic<stack*> warm{nullptr};
+  detail::atomic<stack*> warm{nullptr};
   detail::spin_lock taking;
   stack* aged WEFT_GUARDED_BY(taking) = nullptr;  // idle since the last trim
   stack* cold WEFT_GUARDED_BY(taking) = nullptr;  // without memory
-  std::atomic<std::size_t> pooled{0};
+  detail::atomic<std::size_t> pooled{0};
 
   void put(stack* batch) noexcept {
     pooled.fetch_add(batch->batch, std::memory_order_relaxed);
@@ -157,19 +158,19 @@ struct pool {
 };
 
 constinit std::array<arena, max_arenas> arenas{};
-constinit std::atomic<std::size_t> arenas_begun{0};
+constinit detail::atomic<std::size_t> arenas_begun{0};
 constinit std::array<shard_state, max_shards> shards{};
 constinit std::array<pool, size_classes> pools{};
 
-constinit std::atomic<guard_mode> mode{guard_mode::install};
-constinit std::atomic<std::size_t> map_count_limit{0};
-constinit std::atomic<std::size_t> protected_limit{0};
-constinit std::atomic<std::size_t> protected_stacks{0};
+constinit detail::atomic<guard_mode> mode{guard_mode::install};
+constinit detail::atomic<std::size_t> map_count_limit{0};
+constinit detail::atomic<std::size_t> protected_limit{0};
+constinit detail::atomic<std::size_t> protected_stacks{0};
 
-constinit std::atomic<std::size_t> bytes_reserved{0};
-constinit std::atomic<std::size_t> bytes_committed{0};
-constinit std::atomic<std::size_t> stacks_mapped{0};
-constinit std::atomic<std::size_t> stacks_trimmed{0};
+constinit detail::atomic<std::size_t> bytes_reserved{0};
+constinit detail::atomic<std::size_t> bytes_committed{0};
+constinit detail::atomic<std::size_t> stacks_mapped{0};
+constinit detail::atomic<std::size_t> stacks_trimmed{0};
 
 std::size_t page_size() noexcept {
   static const std::size_t size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
@@ -238,7 +239,7 @@ arena* reserve_arena(std::size_t size) noexcept {
   void* memory = MAP_FAILED;
   for (;; bytes /= 2) {
     layout = arena_layout::of(bytes, size);
-    memory = mmap(nullptr, layout.total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    memory = os::reserve_memory(layout.total);
     if (memory != MAP_FAILED) break;
     if (layout.slots == 1) {
       errno = ENOMEM;  // EAGAIN, from a limit on locked memory, would read as the limit on guards
@@ -278,7 +279,7 @@ bool open_table(T* first, std::size_t count) noexcept {
   const std::size_t page = page_size();
   const std::size_t before = reinterpret_cast<std::uintptr_t>(first) % page;
   char* const from = reinterpret_cast<char*>(first) - before;
-  return mprotect(from, round_up(before + count * sizeof(T), page), PROT_READ | PROT_WRITE) == 0;
+  return os::open_memory(from, round_up(before + count * sizeof(T), page)) == 0;
 }
 
 // Wants shard_state::growing.
@@ -290,7 +291,7 @@ bool open_step(arena& from) noexcept {
   unlock(from);
   // In protect mode each stack is opened by itself and what stays closed below it is the guard.
   if (mode.load(std::memory_order_relaxed) == guard_mode::install) {
-    if (mprotect(from.slot(from.opened), count * from.stride(), PROT_READ | PROT_WRITE) != 0) return false;
+    if (os::open_memory(from.slot(from.opened), count * from.stride()) != 0) return false;
     bytes_committed.fetch_add(count * from.stride(), std::memory_order_relaxed);
   }
   from.opened += count;
@@ -329,18 +330,18 @@ const arena* arena_of(const void* address) noexcept {
 
 bool install_guard(const stack& made) noexcept {
   char* const guard = made.lo - stack_guard_size;
-  if (madvise(guard, stack_guard_size, advice_guard_install) == 0) return true;
+  if (os::advise_memory(guard, stack_guard_size, advice_guard_install) == 0) return true;
   if (errno != EINVAL) return false;
   // Locked since it was opened.
   if (const arena* const home = arena_of(guard)) unlock(*home);
-  if (madvise(guard, stack_guard_size, advice_guard_install) == 0) return true;
+  if (os::advise_memory(guard, stack_guard_size, advice_guard_install) == 0) return true;
   return mprotect(guard, stack_guard_size, PROT_NONE) == 0;
 }
 
 bool open_protected(const stack& made) noexcept {
   if (protected_stacks.fetch_add(1, std::memory_order_relaxed) >= protected_limit.load(std::memory_order_relaxed)) {
     errno = EAGAIN;
-  } else if (mprotect(made.lo, made.size, PROT_READ | PROT_WRITE) == 0) {
+  } else if (os::open_memory(made.lo, made.size) == 0) {
     bytes_committed.fetch_add(made.size, std::memory_order_relaxed);
     return true;
   }

@@ -23,10 +23,11 @@
 // Locks: see stack.cpp. Pools and arenas survive from one run() to the next.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
+
+#include <weft/detail/atomic.hpp>
 
 #include "runtime/fiber/sanitizer_context.hpp"
 
@@ -51,7 +52,7 @@ struct stack {
 };
 
 // What `init_stacks` was last called with, rounded up to a power of two. Relaxed: it changes only between runs.
-extern std::atomic<std::size_t> default_stack_size;
+extern detail::atomic<std::size_t> default_stack_size;
 
 // A P's own stacks, last in first out. Only the thread that holds the P may call it; `size` anyone.
 //
@@ -109,7 +110,7 @@ class stack_cache {
   magazine loaded_;
   magazine previous_;
   std::size_t held_size_ = 0;  // of every stack in here
-  std::atomic<std::size_t> count_{0};
+  detail::atomic<std::size_t> count_{0};
 };
 
 // init_stacks: sets the default size (16 KiB to 1 GiB, checked by the caller; rounded up to a power of two) and, the

@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstdio>
 #include <new>
 #include <string>
+
+#include <weft/detail/atomic.hpp>
 
 #include "runtime/inspect/fiber_snapshot.hpp"
 #include "runtime/inspect/racy_load.hpp"
@@ -21,13 +22,13 @@ namespace {
 
 bool named = false;  // set before the monitor starts
 // Relaxed: one writer, and readers want figures.
-constinit std::atomic<std::int64_t> blocked{0}, announced{0}, burned{0};
+constinit detail::atomic<std::int64_t> blocked{0}, announced{0}, burned{0};
 
 constexpr std::size_t max_places = 1024;
 std::array<std::uintptr_t, max_places> places;
 std::size_t place_count = 0;
 
-void bump(std::atomic<std::int64_t>& counter) noexcept {
+void bump(detail::atomic<std::int64_t>& counter) noexcept {
   counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 

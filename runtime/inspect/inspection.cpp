@@ -6,11 +6,12 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+
+#include <weft/detail/atomic.hpp>
 
 #include "runtime/base/fatal.hpp"
 #include "runtime/inspect/deadlock.hpp"
@@ -23,8 +24,8 @@ namespace weft::rt {
 
 namespace {
 
-constinit std::atomic<bool> dump_wanted{false};
-constinit std::atomic<pid_t> handler_of{0};  // relaxed: whose SIGQUIT handler it is; 0: none of ours stands
+constinit detail::atomic<bool> dump_wanted{false};
+constinit detail::atomic<pid_t> handler_of{0};  // relaxed: whose SIGQUIT handler it is; 0: none of ours stands
 constinit bool terminate_is_ours = false;
 constinit std::terminate_handler former_terminate = nullptr;
 

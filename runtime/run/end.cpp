@@ -11,14 +11,12 @@
 // What statics may use afterwards (channels, mutexes, wait_groups between plain threads) needs no runtime.
 #include "runtime/run/end.hpp"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include <atomic>
 #include <cstdio>
 #include <optional>
 #include <utility>
 
+#include "runtime/base/os.hpp"
 #include "runtime/inspect/dump.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/g_pool.hpp"
@@ -88,7 +86,7 @@ void await_woken_threads() noexcept {
         },
         &some_are_leaving);
     if (!some_are_leaving || steady_now() >= until) return;
-    sched_yield();
+    os::yield_cpu();
   }
 }
 
@@ -106,14 +104,14 @@ void end_fibers(nanoseconds_t grace) noexcept {
 void await_threads() noexcept {
   for (;;) {
     const std::uint32_t seen = sched.threads_changed.load(std::memory_order_acquire);
-    std::optional<pthread_t> last;
+    std::optional<os::thread> last;
     bool all_ended = false;
     {
       detail::spin_guard guard(sched.lock);
       all_ended = sched.threads == 0;
       if (all_ended) last = std::exchange(sched.last_ended, std::nullopt);
     }
-    if (last) pthread_join(*last, nullptr);
+    if (last) os::join_thread(*last);
     if (all_ended) return;
     futex_wait(sched.threads_changed, seen);
   }
@@ -121,7 +119,7 @@ void await_threads() noexcept {
 
 void reset_scheduler() noexcept {
   while (sched.foreign_wakers.load(std::memory_order_acquire) != 0)
-    sched_yield();  // pairs with the release in ready.cpp
+    os::yield_cpu();  // pairs with the release in ready.cpp
   // Timers that the program still holds: none of them fires in the next run.
   for (int i = 0; i < sched.known_procs.load(std::memory_order_relaxed); ++i)
     sched.all_ps[i].load(std::memory_order_relaxed)->timers.clear();

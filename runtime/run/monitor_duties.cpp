@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the monitor's thread does for higher floors: the traces, the dump that was asked for, idle stacks, the machine's
 // width.
+
 #include "runtime/run/monitor_duties.hpp"
 
-#include <atomic>
+#include <weft/detail/atomic.hpp>
 
 #include "runtime/config/cpu_width.hpp"
 #include "runtime/fiber/stack.hpp"
@@ -18,7 +19,7 @@ namespace weft::rt {
 
 namespace {
 
-constinit std::atomic<bool> follow_machine{false};
+constinit detail::atomic<bool> follow_machine{false};
 nanoseconds_t next_width_check = 0;
 nanoseconds_t next_trim = 0;
 constexpr nanoseconds_t trim_every = 250'000'000;

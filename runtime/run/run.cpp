@@ -5,9 +5,10 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <atomic>
 #include <new>
 #include <stdexcept>
+
+#include <weft/detail/atomic.hpp>
 
 #include "netpoll/backend.hpp"
 #include "runtime/config/options.hpp"
@@ -34,7 +35,7 @@ namespace rt {
 
 namespace {
 
-constinit std::atomic<bool> taken{false};
+constinit detail::atomic<bool> taken{false};
 
 struct main_call {
   detail::callable_ref f;

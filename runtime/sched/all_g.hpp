@@ -6,8 +6,9 @@
 // Rooms never used stay untouched memory.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
+
+#include <weft/detail/atomic.hpp>
 
 #include "runtime/sched/g.hpp"
 
@@ -16,7 +17,7 @@ namespace weft::rt {
 struct g_chunk {
   static constexpr unsigned capacity = 1023;
   alignas(64) g_chunk* next = nullptr;
-  std::atomic<unsigned> used{0};
+  detail::atomic<unsigned> used{0};
   alignas(64) std::byte storage[capacity * sizeof(G)];
   alignas(64) std::byte timer_rooms[capacity * sizeof(timer)];
 };
@@ -28,7 +29,7 @@ inline void* timer_room(G* g) noexcept {
   return storage - offsetof(g_chunk, storage) + offsetof(g_chunk, timer_rooms) + g->slab_index * sizeof(timer);
 }
 
-extern std::atomic<g_chunk*> g_chunks;
+extern detail::atomic<g_chunk*> g_chunks;
 
 /// Calls f(G&) for every G ever made, running, parked or free. No lock; what it sees of a G may change while it looks.
 template <class F>

@@ -11,11 +11,10 @@
 // holds no lock when it runs timers' callbacks, polls, or makes fibers ready.
 #include "runtime/sched/find_work.hpp"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cassert>
 
+#include "runtime/base/os.hpp"
 #include "runtime/sched/hand_off.hpp"
 #include "runtime/sched/idle_p.hpp"
 #include "runtime/sched/park.hpp"
@@ -247,7 +246,7 @@ void schedule_loop(M* m) noexcept {
     }
     if (!bind_fiber(m, g)) {
       push_global(g);  // nothing is lost: it is tried again when others have ended
-      sched_yield();
+      os::yield_cpu();
       continue;
     }
     run_from_loop(m, g);

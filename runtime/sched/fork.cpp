@@ -3,13 +3,15 @@
 
 #include <pthread.h>
 
+#include <weft/detail/atomic.hpp>
+
 #include "runtime/sched/gate.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/thread_g.hpp"
 
 namespace weft::rt {
 
-constinit std::atomic<bool> forked_away{false};
+constinit detail::atomic<bool> forked_away{false};
 
 void watch_forks() noexcept {
   [[maybe_unused]] static const int once = pthread_atfork(nullptr, nullptr, [] {

@@ -7,12 +7,12 @@
 // A child that returns from the fiber it was forked in has nowhere to return to, and is ended with a sentence.
 #pragma once
 
-#include <atomic>
+#include <weft/detail/atomic.hpp>
 
 namespace weft::rt {
 
 /// Whether this process is such a child. Relaxed: it is written while there is one thread.
-extern std::atomic<bool> forked_away;
+extern detail::atomic<bool> forked_away;
 inline constexpr const char* forked_away_sentence =
     "weft: this process was forked while a runtime ran and has only one thread of it; call exec or _exit, or fork "
     "before weft::run";

@@ -2,32 +2,20 @@
 // The three lines around futex(2) that the runtime needs. All private to the process.
 #pragma once
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <atomic>
+#include <algorithm>
 #include <cstdint>
 
+#include "runtime/base/os.hpp"
 #include "runtime/sched/timer_heap.hpp"
 
 namespace weft::rt {
 
 /// Sleeps while the word is `expected`, at most `timeout` nanoseconds (`never`: no limit). May return early.
-inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
+inline void futex_wait(detail::atomic<std::uint32_t>& word, std::uint32_t expected,
                        nanoseconds_t timeout = never) noexcept {
-  timespec limit;
-  timespec* at_most = nullptr;
-  if (timeout != never) {
-    limit = {static_cast<time_t>(timeout / 1'000'000'000), static_cast<long>(timeout % 1'000'000'000)};
-    at_most = &limit;
-  }
-  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, at_most, nullptr, 0);
+  os::futex_wait(word, expected, timeout != never ? std::max<nanoseconds_t>(timeout, 0) : -1);
 }
 
-inline void futex_wake(std::atomic<std::uint32_t>& word) noexcept {
-  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
-}
+inline void futex_wake(detail::atomic<std::uint32_t>& word) noexcept { os::futex_wake(word); }
 
 }  // namespace weft::rt

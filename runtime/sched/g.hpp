@@ -17,10 +17,10 @@
 //  4. A G has a stack from its first run until its end; before that it costs its 256 bytes and its closure.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/spin_lock.hpp>
 
 #include "runtime/base/atomics.hpp"
@@ -61,28 +61,28 @@ struct alignas(64) G {
 
   // line 1
   wait_word<std_atomics> wait;
-  std::atomic<bool> on_cpu{false};
+  detail::atomic<bool> on_cpu{false};
   g_kind kind = g_kind::fiber;
-  wait_cause cause = wait_cause::woken;  ///< written by the winner before the wake, read by the fiber after it
-  bool parked_without_p = false;         ///< resumed ahead of others, it may hold what they wait for
-  std::atomic<std::uint32_t> cancel{0};  ///< not 0: some frame of `frames` is cancelled and not shielded
+  wait_cause cause = wait_cause::woken;     ///< written by the winner before the wake, read by the fiber after it
+  bool parked_without_p = false;            ///< resumed ahead of others, it may hold what they wait for
+  detail::atomic<std::uint32_t> cancel{0};  ///< not 0: some frame of `frames` is cancelled and not shielded
   G* link = nullptr;
   void* sp = nullptr;  ///< the saved context while it is off its stack
   eh_globals eh;
   stack* stk = nullptr;
-  std::atomic<nanoseconds_t> since{0};  ///< when it parked, on the scheduler's coarse clock
+  detail::atomic<nanoseconds_t> since{0};  ///< when it parked, on the scheduler's coarse clock
 
   // line 2
-  alignas(64) std::atomic<std::uint64_t> id{0};
+  alignas(64) detail::atomic<std::uint64_t> id{0};
   void (*entry)(void* closure) = nullptr;  ///< runs and destroys the closure
   void* closure = nullptr;
   detail::completion* ended = nullptr;  ///< who joins it
   detail::nursery* home = nullptr;      ///< the scope it is a child of
   M* pinned = nullptr;                  ///< the only M that may run it
   const void* spawn_site = nullptr;
-  std::atomic<wait_reason> reason{wait_reason::none};
+  detail::atomic<wait_reason> reason{wait_reason::none};
   /// The fiber as a whole is cancelled. Written under `scope_lock`, or before it starts.
-  std::atomic<bool> base_cancelled{false};
+  detail::atomic<bool> base_cancelled{false};
   std::uint16_t slab_index = 0;  ///< its place in its chunk, for good
   std::uint32_t stack_size = 0;  ///< asked for, in KiB; 0: the default
 
@@ -94,11 +94,11 @@ struct alignas(64) G {
   union {
     char name[name_size];
     struct {
-      std::atomic<std::uint32_t> futex;        ///< 1: woken
-      nanoseconds_t deadline;                  ///< of its wait: a plain thread is its own timer
-      std::uint64_t token;                     ///< which wait the deadline ends
-      std::atomic<std::uint32_t> plain_waits;  ///< as noted at the entry of its wait (sched/thread_g.hpp)
-    } thread;                                  ///< of a plain thread's stand-in
+      detail::atomic<std::uint32_t> futex;        ///< 1: woken
+      nanoseconds_t deadline;                     ///< of its wait: a plain thread is its own timer
+      std::uint64_t token;                        ///< which wait the deadline ends
+      detail::atomic<std::uint32_t> plain_waits;  ///< as noted at the entry of its wait (sched/thread_g.hpp)
+    } thread;                                     ///< of a plain thread's stand-in
   };
 
   // line 4

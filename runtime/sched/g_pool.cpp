@@ -15,9 +15,12 @@
 #include <new>
 #include <system_error>
 
+#include <weft/detail/atomic.hpp>
+
+#include "runtime/sched/g_pool.hpp"
+
 #include "runtime/fiber/stack.hpp"
 #include "runtime/sched/all_g.hpp"
-#include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::rt {
@@ -85,7 +88,7 @@ void check_limits() {
 
 }  // namespace
 
-constinit std::atomic<g_chunk*> g_chunks{nullptr};
+constinit detail::atomic<g_chunk*> g_chunks{nullptr};
 
 static G* take_g(P* p) {
   G* g = nullptr;
@@ -184,7 +187,7 @@ void count_end() noexcept {
 }
 
 // Ends before starts: a fiber that starts and ends in between must not make the difference negative.
-static std::int64_t started_without(const std::atomic<std::int64_t>& foreign, owned_counter P::*own) noexcept {
+static std::int64_t started_without(const detail::atomic<std::int64_t>& foreign, owned_counter P::*own) noexcept {
   std::int64_t subtract = foreign.load(std::memory_order_acquire);
   const int known = sched.known_procs.load(std::memory_order_acquire);
   for (int i = 0; i < known; ++i) subtract += (sched.all_ps[i].load(std::memory_order_acquire)->*own).get();

@@ -2,10 +2,11 @@
 // Lets plain threads in while a runtime runs, and lets its end wait until they are out.
 #pragma once
 
-#include <sched.h>
-
-#include <atomic>
 #include <cstdint>
+
+#include <weft/detail/atomic.hpp>
+
+#include "runtime/base/os.hpp"
 
 namespace weft::rt {
 
@@ -24,14 +25,14 @@ class gate {
   /// Nobody is inside when it returns. Those who come in vain count themselves for a moment.
   void close() noexcept {
     word_.fetch_or(closed, std::memory_order_relaxed);
-    while (word_.load(std::memory_order_acquire) != closed) sched_yield();
+    while (word_.load(std::memory_order_acquire) != closed) os::yield_cpu();
   }
   /// In the child of a fork, where those who were inside do not exist.
   void shut() noexcept { word_.store(closed, std::memory_order_relaxed); }
 
  private:
   static constexpr std::uint32_t closed = 1, one = 2;
-  std::atomic<std::uint32_t> word_{closed};
+  detail::atomic<std::uint32_t> word_{closed};
 };
 
 /// Of starting fibers and timers; open while a runtime runs.

@@ -10,8 +10,9 @@
 // push.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+
+#include <weft/detail/atomic.hpp>
 
 #include "runtime/sched/g.hpp"
 
@@ -104,8 +105,8 @@ class global_queue {
   }
   g_list normal_, urgent_;
   bool urgent_went_last_ = false;
-  std::atomic<std::uint32_t> size_{0};
-  std::atomic<std::uint32_t> urgent_size_{0};
+  detail::atomic<std::uint32_t> size_{0};
+  detail::atomic<std::uint32_t> urgent_size_{0};
 };
 
 }  // namespace weft::rt

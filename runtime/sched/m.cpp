@@ -9,6 +9,9 @@ namespace weft::rt {
 
 constinit scheduler sched;
 
+#if defined(WEFT_SIMULATED)
+void set_current_m(M* m) noexcept { sim::slot(sim::slot_of::machine) = m; }
+#else
 // Under this name `current_m` finds it; `used`, since a link-time optimiser does not see that.
 [[gnu::used, gnu::visibility("hidden"),
   gnu::tls_model("initial-exec")]] thread_local constinit M* this_m asm("weft_v0_this_m") = nullptr;
@@ -26,6 +29,7 @@ constinit scheduler sched;
   this_m = m;
   asm volatile("" ::: "memory");
 }
+#endif
 
 // A request stands: the monitor has taken the P, is about to, or wants it given to somebody else.
 [[gnu::noinline]] void enter_slow(M* m, at_entry how) noexcept {

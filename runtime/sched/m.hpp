@@ -15,13 +15,12 @@
 // Lock order: retake_lock < scheduler lock.
 #pragma once
 
-#include <pthread.h>
-
-#include <atomic>
 #include <cstdint>
 
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/spin_lock.hpp>
 
+#include "runtime/base/os.hpp"
 #include "runtime/fiber/sanitizer_context.hpp"
 #include "runtime/fiber/stack.hpp"
 #include "runtime/sched/bracket.hpp"
@@ -46,11 +45,12 @@ struct alignas(128) M {
   G* left = nullptr;         ///< the fiber whose `on_cpu` it clears
   commit_fn hook = nullptr;
   void* hook_arg = nullptr;
-  G* yielding = nullptr;         ///< whom the hook of `yield` puts back
-  G* pinned_g = nullptr;         ///< the fiber pinned to this M, which then runs nothing else
-  G* pending = nullptr;          ///< picked on a fiber's stack, but only the M's loop can start it
-  std::atomic<G*> due{nullptr};  ///< the pinned fiber, from whoever has picked it; written under the scheduler's lock
-  P* due_p = nullptr;            ///< what it is to run with; under the scheduler's lock
+  G* yielding = nullptr;  ///< whom the hook of `yield` puts back
+  G* pinned_g = nullptr;  ///< the fiber pinned to this M, which then runs nothing else
+  G* pending = nullptr;   ///< picked on a fiber's stack, but only the M's loop can start it
+  /// The pinned fiber, from whoever has picked it; written under the scheduler's lock.
+  detail::atomic<G*> due{nullptr};
+  P* due_p = nullptr;      ///< what it is to run with; under the scheduler's lock
   bool helps_out = false;  ///< runs another fiber than the pinned one, for want of threads; under the scheduler's lock
 
   void* loop_sp = nullptr;  ///< the M's loop, while a fiber runs
@@ -61,30 +61,32 @@ struct alignas(128) M {
   bool searching = false;
   bool is_caller = false;    ///< the thread that called `run`
   unsigned in_blocking = 0;  ///< nesting of `blocking(f)`; read by the monitor through `blocking_now`
-  std::atomic<bool> blocking_now{false};
-  std::atomic<bool> slice_over{false};  ///< the monitor's wish: give the P to somebody else at the next entry
+  detail::atomic<bool> blocking_now{false};
+  detail::atomic<bool> slice_over{false};  ///< the monitor's wish: give the P to somebody else at the next entry
 
   alignas(64) detail::spin_lock retake_lock;
-  std::atomic<std::uint32_t> wake_word{0};  ///< futex: 1 means "get up"
-  P* next_p = nullptr;                      ///< handed over by whoever wakes it, under the scheduler's lock
-  M* idle_link = nullptr;                   ///< under the scheduler's lock
-  stack_cache stacks;                       ///< of fibers that ended here while there was no P
-  std::atomic<pid_t> tid{0};
-  clockid_t cpu_clock = 0;  ///< of this thread; for the monitor
-  pthread_t thread{};
+  detail::atomic<std::uint32_t> wake_word{0};  ///< futex: 1 means "get up"
+  P* next_p = nullptr;                         ///< handed over by whoever wakes it, under the scheduler's lock
+  M* idle_link = nullptr;                      ///< under the scheduler's lock
+  stack_cache stacks;                          ///< of fibers that ended here while there was no P
+  detail::atomic<int> tid{0};
+  os::cpu_clock cpu_clock{};  ///< of this thread; for the monitor
+  os::thread thread{};
   // The monitor's notes about this M; nobody else touches them.
   std::uint64_t seen_section = 0;
   nanoseconds_t seen_since = 0;
   nanoseconds_t seen_cpu = -1;
   nanoseconds_t blocked_since = 0;
   M* all_link = nullptr;  ///< every M ever made; they are reused, not freed
-  std::atomic<bool> alive{false};
+  detail::atomic<bool> alive{false};
 };
 
 /// The calling thread's M, or null on a plain thread. Opaque to the optimiser: a compiler that saw the thread_local
 /// would keep its address across a switch to another thread. Hence assembly where we have it (what linkers know as
 /// initial-exec, and shorten in a program), and elsewhere a call.
-#if defined(__x86_64__)
+#if defined(WEFT_SIMULATED)
+inline M* current_m() noexcept { return static_cast<M*>(sim::slot(sim::slot_of::machine)); }
+#elif defined(__x86_64__)
 [[gnu::always_inline]] inline M* current_m() noexcept {
   M* m;
   asm volatile("movq weft_v0_this_m@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(m) : : "memory");

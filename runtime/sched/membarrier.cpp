@@ -2,27 +2,26 @@
 #include "runtime/sched/membarrier.hpp"
 
 #include <linux/membarrier.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include <weft/detail/atomic.hpp>
 
 #include "runtime/base/fatal.hpp"
+#include "runtime/base/os.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::rt {
 
-constinit std::atomic<bool> parkers_must_fence{false};
-
-static bool membarrier(int command) noexcept { return syscall(SYS_membarrier, command, 0, 0) == 0; }
+constinit detail::atomic<bool> parkers_must_fence{false};
 
 void init_membarrier() noexcept {
   const bool granted =
-      membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+      os::membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) && os::membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
   parkers_must_fence.store(!granted, std::memory_order_relaxed);
 }
 
 void fence_all_threads() noexcept {
   const auto is_granted = [] {
-    return !parkers_must_fence.load(std::memory_order_relaxed) && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    return !parkers_must_fence.load(std::memory_order_relaxed) && os::membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
   };
   if (is_granted()) return;
   std_atomics::fence_seq_cst();

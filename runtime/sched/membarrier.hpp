@@ -8,13 +8,15 @@
 // fatal: others have relied on it already, and nothing but the call could make up for that.
 #pragma once
 
+#include <weft/detail/atomic.hpp>
+
 #include "runtime/base/atomics.hpp"
 
 namespace weft::rt {
 
 /// True without membarrier. Relaxed: each run() stores the same answer, before its first M; a plain thread may wait
 /// meanwhile.
-extern std::atomic<bool> parkers_must_fence;
+extern detail::atomic<bool> parkers_must_fence;
 
 void init_membarrier() noexcept;
 void fence_all_threads() noexcept;

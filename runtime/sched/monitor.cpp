@@ -15,12 +15,12 @@
 // monitor until the next P is taken, so `own` needs no fence.
 #include "runtime/sched/monitor.hpp"
 
-#include <pthread.h>
-#include <sys/prctl.h>
-
 #include <algorithm>
 #include <system_error>
 
+#include <weft/detail/atomic.hpp>
+
+#include "runtime/base/os.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/hand_off.hpp"
@@ -50,17 +50,17 @@ constexpr nanoseconds_t back_after = 60 * microsecond;
 constexpr nanoseconds_t tidy_every = 500 * millisecond;
 constexpr nanoseconds_t poll_after = 10 * millisecond;
 
-pthread_t thread;
-std::atomic<bool> running{false};
-std::atomic<std::uint32_t> stop_word{0};
-std::atomic<bool> attention_wanted{false};  // relaxed: a hint, which the next look finds
+os::thread thread;
+detail::atomic<bool> running{false};
+detail::atomic<std::uint32_t> stop_word{0};
+detail::atomic<bool> attention_wanted{false};  // relaxed: a hint, which the next look finds
 
 class monitor {
  public:
   void run() noexcept {
     block_foreign_signals();
-    pthread_setname_np(pthread_self(), "weft-monitor");
-    prctl(PR_SET_TIMERSLACK, 1UL);
+    os::name_thread("weft-monitor");
+    os::sleep_exactly_from_now_on();
     now_ = steady_now();
     attend();
     while (stop_word.load(std::memory_order_acquire) == 0) {
@@ -217,8 +217,8 @@ void wake_monitor() noexcept {
 
 void start_monitor() {
   stop_word.store(0, std::memory_order_relaxed);
-  const int error = pthread_create(
-      &thread, nullptr,
+  const int error = os::start_thread(
+      thread,
       [](void*) -> void* {
         static monitor the_monitor;
         the_monitor.run();
@@ -234,7 +234,7 @@ void stop_monitor() noexcept {
   stop_word.store(1, std::memory_order_release);
   futex_wake(stop_word);
   wake_monitor();
-  pthread_join(thread, nullptr);
+  os::join_thread(thread);
 }
 
 }  // namespace weft::rt

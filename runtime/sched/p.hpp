@@ -8,8 +8,9 @@
 //     searches.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+
+#include <weft/detail/atomic.hpp>
 
 #include "runtime/fiber/stack.hpp"
 #include "runtime/sched/g.hpp"
@@ -29,7 +30,7 @@ class owned_counter {
  private:
   // One writer, so its own load is relaxed. Release and acquire: who sees a fiber's end must see the starts that came
   // before it.
-  std::atomic<std::int64_t> v_{0};
+  detail::atomic<std::int64_t> v_{0};
 };
 
 struct alignas(64) P {
@@ -52,11 +53,11 @@ struct alignas(64) P {
   G* free_list = nullptr;
   std::uint64_t next_id = 0;  ///< ids are handed out in blocks
   std::uint64_t last_id = 0;
-  nanoseconds_t now = 0;                       ///< the clock when it was last read here
-  P* idle_link = nullptr;                      ///< under the scheduler's lock
-  bool in_service = false;                     ///< held, or on the idle list; under the scheduler's lock
-  std::atomic<M*> m{nullptr};                  ///< who holds it; the monitor reads it
-  std::atomic<std::uint32_t> monitor_tick{0};  ///< a copy of `tick` for the monitor, stored at each pick
+  nanoseconds_t now = 0;                          ///< the clock when it was last read here
+  P* idle_link = nullptr;                         ///< under the scheduler's lock
+  bool in_service = false;                        ///< held, or on the idle list; under the scheduler's lock
+  detail::atomic<M*> m{nullptr};                  ///< who holds it; the monitor reads it
+  detail::atomic<std::uint32_t> monitor_tick{0};  ///< a copy of `tick` for the monitor, stored at each pick
   stack_cache stacks;
 
   timer_heap timers;

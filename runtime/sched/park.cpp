@@ -15,6 +15,7 @@
 
 #include <utility>
 
+#include "runtime/base/os.hpp"
 #include "runtime/fiber/stack.hpp"
 #include "runtime/sched/context.hpp"
 #include "runtime/sched/find_work.hpp"
@@ -179,7 +180,7 @@ static G* pick_for_yield(P* p) noexcept {
 void yield_now() noexcept {
   M* m = current_m();
   if (m == nullptr || m->cur == nullptr || m->in_blocking != 0) {
-    sched_yield();
+    os::yield_cpu();
     return;
   }
   enter(m);

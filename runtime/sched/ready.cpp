@@ -8,11 +8,12 @@
 //   mostly parks next and
 //                  a woken M would only chase the pair. A new fiber counts as work at once.
 //   push_global    a full fence follows.
-#include <sched.h>
 
+#include "runtime/sched/ready.hpp"
+
+#include "runtime/base/os.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/hand_off.hpp"
-#include "runtime/sched/ready.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::rt {
@@ -22,7 +23,7 @@ void wait_until_off_cpu(G* g) noexcept {
     if (turn < 100)
       std_atomics::pause();
     else
-      sched_yield();  // the thread it leaves may have lost its CPU
+      os::yield_cpu();  // the thread it leaves may have lost its CPU
   }
 }
 

@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/sched/retake.hpp"
 
-#include <fcntl.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <cstdio>
-#include <cstring>
-
+#include "runtime/base/os.hpp"
 #include "runtime/sched/hand_off.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/pending_work.hpp"
@@ -22,27 +16,6 @@ constexpr nanoseconds_t microsecond = 1'000;
 constexpr nanoseconds_t quickest = 20 * microsecond;
 constexpr nanoseconds_t blocked_after = 50 * microsecond;
 constexpr nanoseconds_t burning_after = 10'000 * microsecond;
-
-nanoseconds_t thread_cpu(const M* m) noexcept {
-  timespec t;
-  if (clock_gettime(m->cpu_clock, &t) != 0) return -1;  // the thread has ended
-  return nanoseconds_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-}
-
-// Asleep in the kernel, as opposed to runnable and waiting for a CPU.
-bool asleep(const M* m) noexcept {
-  char path[64];
-  std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", m->tid.load(std::memory_order_relaxed));
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;  // not known: the rule for burning threads covers it
-  char text[256];
-  const ssize_t n = read(fd, text, sizeof text - 1);
-  close(fd);
-  if (n <= 0) return false;
-  text[n] = '\0';
-  const char* after_name = std::strrchr(text, ')');
-  return after_name == nullptr || after_name[1] == '\0' || after_name[2] != 'R';
-}
 
 }  // namespace
 
@@ -74,7 +47,7 @@ void retaker::look_at(P* p, p_notes& notes) noexcept {
     m->seen_cpu = -1;
     if (bracket<std_atomics>::outside(section) && (!p->queue.empty() || sched.global_size() != 0)) {
       if (!came_back_) found_.come_back = true;
-      m->seen_cpu = thread_cpu(m);  // so that the next look already knows whether it has moved
+      m->seen_cpu = os::cpu_time(m->cpu_clock);  // so that the next look already knows whether it has moved
       m->blocked_since = now_;
     }
     if (now_ - notes.since >= burning_after && work_waits_for(p)) ask_for_p(m);
@@ -84,7 +57,7 @@ void retaker::look_at(P* p, p_notes& notes) noexcept {
   const bool announced = m->blocking_now.load(std::memory_order_relaxed);
   if (!announced) {
     const nanoseconds_t silent = now_ - m->seen_since;
-    const nanoseconds_t cpu = thread_cpu(m);
+    const nanoseconds_t cpu = os::cpu_time(m->cpu_clock);
     const bool moved = m->seen_cpu < 0 || cpu > m->seen_cpu + 2 * microsecond;
     if (moved) {
       if (m->seen_cpu < 0 || silent < burning_after) {
@@ -99,7 +72,7 @@ void retaker::look_at(P* p, p_notes& notes) noexcept {
       if (now_ - notes.since >= burning_after && !threads_are_out()) add(p, m, section, true);
       return;
     }
-    if (now_ - m->blocked_since < blocked_after || !asleep(m)) return;
+    if (now_ - m->blocked_since < blocked_after || !os::is_asleep(m->tid.load(std::memory_order_relaxed))) return;
   }
   if (!threads_are_out()) add(p, m, section, false);
 }

@@ -14,15 +14,14 @@
 // run() and after.
 #pragma once
 
-#include <pthread.h>
-
-#include <atomic>
 #include <cstdint>
 #include <optional>
 
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/spin_lock.hpp>
 
 #include "runtime/base/limits.hpp"
+#include "runtime/base/os.hpp"
 #include "runtime/sched/g.hpp"
 #include "runtime/sched/global_queue.hpp"
 #include "runtime/sched/idle.hpp"
@@ -38,13 +37,13 @@ struct scheduler {
 
   idle_state<std_atomics> idle;
 
-  alignas(64) std::atomic<int> procs{0};  ///< Ps in use; 0: no runtime runs
-  std::atomic<int> known_procs{0};        ///< Ps ever made; searchers look at all of them
-  std::atomic<P*> all_ps[max_width]{};
-  std::atomic<M*> all_ms{nullptr};
-  std::atomic<poller*> net{nullptr};         ///< null until the first descriptor
-  std::atomic<nanoseconds_t> coarse_now{0};  ///< the clock as somebody last read it
-  std::atomic<int> in_service{0};            ///< Ps that are held or idle, not retired; written under the lock
+  alignas(64) detail::atomic<int> procs{0};  ///< Ps in use; 0: no runtime runs
+  detail::atomic<int> known_procs{0};        ///< Ps ever made; searchers look at all of them
+  detail::atomic<P*> all_ps[max_width]{};
+  detail::atomic<M*> all_ms{nullptr};
+  detail::atomic<poller*> net{nullptr};         ///< null until the first descriptor
+  detail::atomic<nanoseconds_t> coarse_now{0};  ///< the clock as somebody last read it
+  detail::atomic<int> in_service{0};            ///< Ps that are held or idle, not retired; written under the lock
 
   // --- the options of this run
 
@@ -55,19 +54,19 @@ struct scheduler {
 
   // --- the end of run()
 
-  std::atomic<bool> closing{false};               ///< main has returned: fibers are being cancelled and awaited
-  std::atomic<bool> ended{false};                 ///< the runtime is done: Ms return from their loop
-  std::atomic<int> foreign_wakers{0};             ///< plain threads that are just making fibers runnable
-  std::atomic<std::uint32_t> threads_changed{0};  ///< futex: a thread has ended
+  detail::atomic<bool> closing{false};               ///< main has returned: fibers are being cancelled and awaited
+  detail::atomic<bool> ended{false};                 ///< the runtime is done: Ms return from their loop
+  detail::atomic<int> foreign_wakers{0};             ///< plain threads that are just making fibers runnable
+  detail::atomic<std::uint32_t> threads_changed{0};  ///< futex: a thread has ended
 
   // --- a shortage of threads
 
-  std::atomic<bool> shortage_was_said{false};      ///< in this run; relaxed: it only says who came first
-  std::atomic<nanoseconds_t> no_thread_before{0};  ///< the system refused one: when to ask again; relaxed: a hint
-  std::atomic<nanoseconds_t> refused_since{0};     ///< 0: the last thread that was asked for was had; relaxed: a hint
+  detail::atomic<bool> shortage_was_said{false};      ///< in this run; relaxed: it only says who came first
+  detail::atomic<nanoseconds_t> no_thread_before{0};  ///< the system refused one: when to ask again; relaxed: a hint
+  detail::atomic<nanoseconds_t> refused_since{0};  ///< 0: the last thread that was asked for was had; relaxed: a hint
   /// A wake found no M and no thread to be had. The M that lies down next looks again instead, and the monitor stays up
   /// and tries again. Written under the lock.
-  std::atomic<bool> missed_wake{false};
+  detail::atomic<bool> missed_wake{false};
 
   // --- under the lock: the global queue, and the lists of who is idle
 
@@ -83,9 +82,9 @@ struct scheduler {
   int idle_threads WEFT_GUARDED_BY(lock) = 0;
   /// The thread that ended last. Each joins the one before it, and the end of run() the last: so when run() returns
   /// they are all gone, with what the program and its libraries keep for each thread.
-  std::optional<pthread_t> last_ended WEFT_GUARDED_BY(lock);
-  std::atomic<bool> some_are_surrendered{false};    ///< written under the lock; relaxed: a hint for the monitor
-  bool poller_taken WEFT_GUARDED_BY(lock) = false;  ///< an M sleeps in the poller, or is just coming out of it
+  std::optional<os::thread> last_ended WEFT_GUARDED_BY(lock);
+  detail::atomic<bool> some_are_surrendered{false};  ///< written under the lock; relaxed: a hint for the monitor
+  bool poller_taken WEFT_GUARDED_BY(lock) = false;   ///< an M sleeps in the poller, or is just coming out of it
 
   /// The size of the global queue as a hint, without the lock; a caller that relies on a zero reads it after
   /// idle_state's fence.
@@ -94,20 +93,20 @@ struct scheduler {
 
   // --- the sleeper in the poller
 
-  timer_watch<std_atomics> timers;                         ///< until when it sleeps
-  alignas(64) std::atomic<std::uint32_t> sleeper_word{0};  ///< where it sleeps until the first descriptor is opened
+  timer_watch<std_atomics> timers;                            ///< until when it sleeps
+  alignas(64) detail::atomic<std::uint32_t> sleeper_word{0};  ///< where it sleeps until the first descriptor is opened
 
   // --- the monitor
 
-  alignas(64) std::atomic<std::uint32_t> monitor_sleeps{0};  ///< futex: 1 while it sleeps because every P is idle
+  alignas(64) detail::atomic<std::uint32_t> monitor_sleeps{0};  ///< futex: 1 while it sleeps because every P is idle
   /// It looks seldom, as nobody has blocked for long: who announces a blocking call asks for its attention. Relaxed: a
   /// hint.
-  std::atomic<bool> monitor_is_slow{false};
+  detail::atomic<bool> monitor_is_slow{false};
 
   // --- counts that belong to no P: starts and ends by plain threads and by Ms without a P
 
-  std::atomic<std::int64_t> foreign_started{0}, foreign_ended{0}, foreign_gone{0};
-  std::atomic<std::uint64_t> id_blocks{0};
+  detail::atomic<std::int64_t> foreign_started{0}, foreign_ended{0}, foreign_gone{0};
+  detail::atomic<std::uint64_t> id_blocks{0};
 };
 
 extern scheduler sched;

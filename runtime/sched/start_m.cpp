@@ -2,9 +2,6 @@
 #include "runtime/sched/start_m.hpp"
 
 #include <cxxabi.h>
-#include <pthread.h>
-#include <sched.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +12,9 @@
 #include <optional>
 #include <utility>
 
+#include <weft/detail/atomic.hpp>
+
+#include "runtime/base/os.hpp"
 #include "runtime/fiber/overflow.hpp"
 #include "runtime/sched/context.hpp"
 #include "runtime/sched/find_work.hpp"
@@ -50,23 +50,23 @@ void count_out(M* m) noexcept WEFT_REQUIRES(sched.lock) {
 
 void* thread_main(void* arg) {
   M* m = static_cast<M*>(arg);
-  pthread_setname_np(pthread_self(), "weft");  // it would inherit the name of whoever started it, such as the monitor's
+  os::name_thread("weft");  // it would inherit the name of whoever started it, such as the monitor's
   attach_thread(m);
   schedule_loop(m);
   m->p = nullptr;
   detach_thread(m);
-  std::optional<pthread_t> before;
+  std::optional<os::thread> before;
   {
     detail::spin_guard guard(sched.lock);
-    before = std::exchange(sched.last_ended, pthread_self());
+    before = std::exchange(sched.last_ended, os::this_thread());
     count_out(m);
   }
   futex_wake(sched.threads_changed);
-  if (before) pthread_join(*before, nullptr);
+  if (before) os::join_thread(*before);
   return nullptr;
 }
 
-int spawn_thread(M* m) noexcept { return pthread_create(&m->thread, nullptr, thread_main, m); }
+int spawn_thread(M* m) noexcept { return os::start_thread(m->thread, thread_main, m); }
 
 }  // namespace
 
@@ -74,11 +74,11 @@ void attach_thread(M* m) noexcept {
   take_machine_mask();
   set_current_m(m);
   m->eh = thread_eh_globals();
-  m->tid.store(static_cast<pid_t>(gettid()), std::memory_order_relaxed);
-  pthread_getcpuclockid(pthread_self(), &m->cpu_clock);
+  m->tid.store(os::this_thread_id(), std::memory_order_relaxed);
+  m->cpu_clock = os::this_thread_cpu_clock();
   describe_thread_stack(m->loop_view);
   give_thread_altstack();
-  prctl(PR_SET_TIMERSLACK, 1UL);                    // a sleep of microseconds would otherwise take 50 more
+  os::sleep_exactly_from_now_on();
   m->alive.store(true, std::memory_order_release);  // pairs with the monitor's acquire: the clock above is set
 }
 
@@ -100,7 +100,7 @@ M* make_m() noexcept {
   }
   M* m = new (std::nothrow) M(parkers_must_fence);
   if (m == nullptr) return nullptr;
-  static std::atomic<int> numbers{0};
+  static detail::atomic<int> numbers{0};
   m->number = numbers.fetch_add(1, std::memory_order_relaxed);
   m->random = 0x9e3779b97f4a7c15u * static_cast<std::uint64_t>(m->number + 1);
   M* head = sched.all_ms.load(std::memory_order_relaxed);

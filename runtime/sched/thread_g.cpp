@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <new>
 
+#include <weft/detail/atomic.hpp>
+
 namespace weft::rt {
 
 namespace {
@@ -17,7 +19,7 @@ struct stand_in {
   stand_in* free = nullptr;  // under `lock`
 };
 
-constinit std::atomic<stand_in*> everyone{nullptr};
+constinit detail::atomic<stand_in*> everyone{nullptr};
 constinit detail::spin_lock lock;
 constinit stand_in* unused WEFT_GUARDED_BY(lock) = nullptr;
 
@@ -46,10 +48,17 @@ stand_in* take() noexcept {
   return s;
 }
 
-thread_local constinit stand_in* mine = nullptr;
+stand_in*& mine() noexcept {
+#if defined(WEFT_SIMULATED)
+  return reinterpret_cast<stand_in*&>(sim::slot(sim::slot_of::stand_in));
+#else
+  thread_local constinit stand_in* of_this_thread = nullptr;
+  return of_this_thread;
+#endif
+}
 
 void give_back(void* it) noexcept {
-  mine = nullptr;
+  mine() = nullptr;
   auto* s = static_cast<stand_in*>(it);
   detail::spin_guard guard(lock);
   s->free = unused;
@@ -58,18 +67,22 @@ void give_back(void* it) noexcept {
 
 // Without a key, or without memory for its value, the stand-in is lost when the thread ends.
 void give_back_at_thread_end(stand_in* s) noexcept {
+#if defined(WEFT_SIMULATED)
+  sim::at_thread_end(give_back, s);
+#else
   static pthread_key_t key;
   static const bool usable = pthread_key_create(&key, give_back) == 0;
   if (usable) pthread_setspecific(key, s);
+#endif
 }
 
 }  // namespace
 
-constinit std::atomic<std::uint32_t> plain_waits{0};
+constinit detail::atomic<std::uint32_t> plain_waits{0};
 
 [[gnu::noinline]] G* thread_g() noexcept {
-  if (mine == nullptr) give_back_at_thread_end(mine = take());
-  G* g = &mine->g;
+  if (mine() == nullptr) give_back_at_thread_end(mine() = take());
+  G* g = &mine()->g;
   asm volatile("" : "+r"(g)::"memory");  // as in current_m: nobody may cache a thread_local's address across a switch
   return g;
 }

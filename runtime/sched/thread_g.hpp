@@ -10,8 +10,9 @@
 // one.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+
+#include <weft/detail/atomic.hpp>
 
 #include "runtime/sched/m.hpp"
 
@@ -34,7 +35,7 @@ void for_each_thread_g(void (*f)(G&, void*), void* arg) noexcept;
 /// already ends it, and looks again after it has armed: it has changed if the wait began before an end that has come
 /// meanwhile. Written before the fence and the claims that end the waits that were armed before. The `cancel` word of a
 /// stand-in is 1 for good, which means: look here.
-extern std::atomic<std::uint32_t> plain_waits;
+extern detail::atomic<std::uint32_t> plain_waits;
 constexpr bool plain_waits_are_over(std::uint32_t seen) noexcept { return seen % 2 != 0; }
 /// Noted by a fiber that waits on its thread's stand-in, in blocking(f): the end of run() waits for it.
 inline constexpr std::uint32_t wait_of_a_fiber = 0xffff'ffff;

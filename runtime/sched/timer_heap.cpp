@@ -7,15 +7,12 @@
 #include <algorithm>
 #include <bit>
 
+#include "runtime/base/os.hpp"
 #include "runtime/sched/g.hpp"
 
 namespace weft::rt {
 
-nanoseconds_t steady_now() noexcept {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return nanoseconds_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-}
+nanoseconds_t steady_now() noexcept { return os::now(); }
 
 void fired_timers::add_ready(G* g) noexcept {
   g->link = nullptr;

@@ -32,10 +32,10 @@
 // and pairs with the idle side, which looks at all heaps after it has stopped searching (runtime/sched/idle.hpp).
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <limits>
 
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/spin_lock.hpp>
 
 namespace weft::rt {
@@ -89,9 +89,9 @@ struct timer {
 
  private:
   friend class timer_heap;
-  std::atomic<timer_heap*> heap_{nullptr};  ///< null: not started, fired or stopped
-  timer* child_ = nullptr;                  ///< near: first child. Far: itself
-  timer* next_ = nullptr;                   ///< sibling, or next in its list
+  detail::atomic<timer_heap*> heap_{nullptr};  ///< null: not started, fired or stopped
+  timer* child_ = nullptr;                     ///< near: first child. Far: itself
+  timer* next_ = nullptr;                      ///< sibling, or next in its list
   union {
     timer* prev_ = nullptr;  ///< near: previous sibling, or the parent if this is its first child
     timer** at_;             ///< far: what points to this one
@@ -164,8 +164,8 @@ class alignas(64) timer_heap {
   timer* spill_ WEFT_GUARDED_BY(lock_) = nullptr;  ///< from a list that is being moved; none of it before spill_from_
   tick_t spill_from_ WEFT_GUARDED_BY(lock_) = 0;
   tick_t next_tick_ WEFT_GUARDED_BY(lock_) = 0;
-  std::atomic<nanoseconds_t> next_when_{never};
-  std::atomic<std::uint32_t> size_{0};  ///< written under the lock
+  detail::atomic<nanoseconds_t> next_when_{never};
+  detail::atomic<std::uint32_t> size_{0};  ///< written under the lock
   /// A bit for each list that has had a timer since it was last found empty.
   std::uint64_t occupied_[levels] WEFT_GUARDED_BY(lock_){};
   timer* far_[levels][slots] WEFT_GUARDED_BY(lock_){};

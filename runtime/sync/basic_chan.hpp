@@ -31,7 +31,6 @@
 // meets a waiter also claims, 1, and wakes, 1. The unlock is a plain store.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -41,6 +40,7 @@
 
 #include <weft/detail/chan_core.hpp>
 
+#include "runtime/base/atomics.hpp"
 #include "runtime/wait/basic_select.hpp"
 #include "runtime/wait/wait.hpp"
 
@@ -138,11 +138,11 @@ class basic_chan {
  protected:  // for a channel that something of its own feeds (timer_chan.hpp)
   template <class T>
   static void publish(T& to, T value) noexcept {
-    std::atomic_ref<T>(to).store(value, std::memory_order_relaxed);
+    atomic_ref<T>(to).store(value, std::memory_order_relaxed);
   }
   template <class T>
   static T look(const T& at, std::memory_order order) noexcept {
-    return std::atomic_ref<T>(const_cast<T&>(at)).load(order);
+    return atomic_ref<T>(const_cast<T&>(at)).load(order);
   }
   bool may_receive() const noexcept {
     const bool empty = capacity_ != 0 ? look(count_, std::memory_order_acquire) == 0
@@ -223,7 +223,7 @@ class basic_chan {
   bool closed() const noexcept { return (state_ & closed_bit) != 0; }
   bool striped() const noexcept { return (state_ & striped_bit) != 0; }
   // Release: a thread that sees it striped sees the stripes.
-  void set_state(std::uint8_t to) noexcept { std::atomic_ref(state_).store(to, std::memory_order_release); }
+  void set_state(std::uint8_t to) noexcept { atomic_ref<std::uint8_t>(state_).store(to, std::memory_order_release); }
 
   // Called by what may make it ready. Returns false, with the lock free, if it is closed.
   bool lock_and_gather() noexcept WEFT_TRY_ACQUIRE(true, lock_) {
@@ -266,7 +266,7 @@ class basic_chan {
     lock_.lock();
     const bool install = !sent_ && capacity_ == 0 && state_ == 0 && stripes_ == nullptr;
     if (install) {
-      std::atomic_ref(stripes_).store(made, std::memory_order_release);
+      atomic_ref<stripe*>(stripes_).store(made, std::memory_order_release);
       set_state(striped_bit);
     }
     lock_.unlock();

@@ -2,9 +2,10 @@
 // The object behind the library's channel handles.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
+
+#include <weft/detail/atomic.hpp>
 
 #include "runtime/sync/basic_chan.hpp"
 #include "runtime/wait/env.hpp"
@@ -26,10 +27,10 @@ class chan_core : public rt::basic_chan<rt::env> {
     return false;
   }
 
-  std::atomic<std::size_t> handles{1};
+  detail::atomic<std::size_t> handles{1};
   // Of channel<T>(); an end that is counted also has a handle.
-  std::atomic<std::uint32_t> ends[2]{};
-  std::atomic<bool> abandoned{false};  ///< its last receiver went
+  detail::atomic<std::uint32_t> ends[2]{};
+  detail::atomic<bool> abandoned{false};  ///< its last receiver went
   /// Of a channel that a timer feeds: takes the timer off its heap, before the object goes. Such a channel shows as
   /// unbuffered, since stop and reset take back what lies in it. Null for all others.
   void (*stop_source)(chan_core& self) noexcept = nullptr;

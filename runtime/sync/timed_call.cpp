@@ -16,10 +16,10 @@
 #include <weft/detail/timer_core.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <new>
 
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/detail/spin_lock.hpp>
 
@@ -167,7 +167,7 @@ class timed_call {
   std::uint64_t setting_ WEFT_GUARDED_BY(lock_) = 0;
   const void* site_ WEFT_GUARDED_BY(lock_) = nullptr;
   alarm alarm_;
-  std::atomic<std::size_t> users_{1}, holders_{1};
+  detail::atomic<std::size_t> users_{1}, holders_{1};
   const timed_function_ops& ops_;
   void* const function_;
 };

@@ -17,6 +17,8 @@
 #include <stdexcept>
 #include <string>
 
+#include <weft/detail/atomic.hpp>
+
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/thread_g.hpp"
 #include "runtime/sched/timer_heap.hpp"
@@ -40,7 +42,7 @@ constexpr unsigned count_shift = 32;
 
 constexpr std::int64_t count_of(std::uint64_t word) noexcept { return static_cast<std::int64_t>(word >> count_shift); }
 
-std::uint64_t lock_word(std::atomic<std::uint64_t>& word) noexcept {
+std::uint64_t lock_word(detail::atomic<std::uint64_t>& word) noexcept {
   for (int turn = 0;; ++turn) {
     std::uint64_t w = word.load(std::memory_order_relaxed);
     if ((w & lock_bit) == 0 &&
@@ -52,7 +54,7 @@ std::uint64_t lock_word(std::atomic<std::uint64_t>& word) noexcept {
 
 /// The word's lock bit in the shape that the wait protocol wants.
 struct word_lock {
-  std::atomic<std::uint64_t>* word;
+  detail::atomic<std::uint64_t>* word;
 
   void lock() noexcept { lock_word(*word); }
   void unlock(int grown_by) noexcept {

@@ -5,11 +5,10 @@
 // Locked instructions: one to lock; the unlock is the caller's store or RMW that also changes the state.
 #pragma once
 
-#include <sched.h>
-
 #include <type_traits>
 
 #include "runtime/base/atomics.hpp"
+#include "runtime/base/os.hpp"
 
 namespace weft::rt {
 
@@ -19,7 +18,7 @@ void bit_lock_pause(int turn) noexcept {
   if (!std::is_same_v<Atomics, std_atomics> || turn < 100)
     Atomics::pause();
   else
-    sched_yield();
+    os::yield_cpu();
 }
 
 }  // namespace weft::rt

@@ -31,7 +31,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -39,6 +38,7 @@
 
 #include <weft/detail/select_entry.hpp>
 
+#include "runtime/base/atomics.hpp"
 #include "runtime/wait/wait.hpp"
 
 namespace weft::rt {
@@ -84,13 +84,13 @@ struct select_node : waiter<Env> {
   std::uint32_t index = 0;
 
   void move_to(typename Env::lock* to, detail::wait_list* its_queue) noexcept {
-    std::atomic_ref(lock).store(to, std::memory_order_relaxed);
+    atomic_ref<typename Env::lock*>(lock).store(to, std::memory_order_relaxed);
     queue = its_queue;
   }
   /// Returns true if it was not free at once. Not analysed: which lock it is shows only once it is held.
   bool lock_place() noexcept WEFT_ACQUIRE(lock) WEFT_NO_THREAD_SAFETY_ANALYSIS {
     for (bool contended = false;;) {
-      typename Env::lock* const held = std::atomic_ref(lock).load(std::memory_order_relaxed);
+      typename Env::lock* const held = atomic_ref<typename Env::lock*>(lock).load(std::memory_order_relaxed);
       contended |= Env::lock_and_tell(*held);
       if (held == lock) return contended;
       held->unlock();

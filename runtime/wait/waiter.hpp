@@ -18,12 +18,12 @@
 // in tests/model. `Env::var<T>` is plain T there and a race-checked variable here.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
 #include <weft/detail/wait_list.hpp>
 
+#include "runtime/base/atomics.hpp"
 #include "runtime/sched/wait_word.hpp"
 
 namespace weft::rt {
@@ -139,7 +139,7 @@ class wait_queue {
 
  private:
   // Channels also look without the lock whether a fiber waits, so the store is an atomic one, at no price.
-  void set_head(node* w) noexcept { std::atomic_ref<void*>(list_.head).store(w, std::memory_order_relaxed); }
+  void set_head(node* w) noexcept { atomic_ref<void*>(list_.head).store(w, std::memory_order_relaxed); }
 
   detail::wait_list& list_;
 };

@@ -3,12 +3,12 @@
 // derived class.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <exception>
 
 #include <weft/detail/any_duration.hpp>
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/select_entry.hpp>
 #include <weft/detail/spin_lock.hpp>
@@ -54,12 +54,12 @@ class WEFT_EXPORT completion {
   friend struct completion_access;
 
   spin_lock lock_;
-  std::atomic<std::uint32_t> references_{1};
-  std::atomic<bool> done_{false};
+  detail::atomic<std::uint32_t> references_{1};
+  detail::atomic<bool> done_{false};
   bool cancelled_ = false;  ///< it ended by `cancelled`; written before `done_`
   bool in_scope_ = false;   ///< a scope hears of its error too
   bool detached_ WEFT_GUARDED_BY(lock_) = false;
-  std::atomic<bool> taken_{false};
+  detail::atomic<bool> taken_{false};
   wait_list joiners_ WEFT_GUARDED_BY(lock_);
   std::exception_ptr error_;  ///< written before `done_`
   void* g_ = nullptr;

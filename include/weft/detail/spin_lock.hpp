@@ -7,10 +7,10 @@
 // Memory order: `lock` acquires what the last `unlock` released.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
 #include <weft/detail/annotations.hpp>
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/export.hpp>
 
 namespace weft {
@@ -39,7 +39,7 @@ class WEFT_CAPABILITY("mutex") spin_lock {
 
  private:
   WEFT_EXPORT void lock_slow() noexcept;
-  std::atomic<std::uint32_t> word_{0};
+  detail::atomic<std::uint32_t> word_{0};
 };
 
 /// Scoped ownership that clang's analysis understands (std::lock_guard carries no annotations in libstdc++).

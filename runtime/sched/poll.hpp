@@ -11,7 +11,7 @@
 //                              (`stop_search`)
 //   the monitor, at each look  where it is wanted all the same: a descriptor was opened or a timer started while nobody
 //                              was there, such as by plain threads beside a main in blocking(f); or the M that slept
-//                              there was handed a P, without a search
+//                              there was handed a P, or came out for a timer, and has found work without a search
 //
 // An M that comes out is counted as a sleeper until it says `get_up`. Whoever looks before that and asks nobody leaves
 // it to that M, which has its own look still before it, or goes back. A look that misses that it has got up is made up

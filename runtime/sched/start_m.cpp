@@ -21,6 +21,7 @@
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/idle_p.hpp"
 #include "runtime/sched/membarrier.hpp"
+#include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/signal_mask.hpp"
 
@@ -111,8 +112,9 @@ M* make_m() noexcept {
 }
 
 // Into a buffer and out in one write: this may be a fiber's stack, and stdio would put another 8 KiB there.
+// Not for a thread that was only to sleep in the poller, or to look for work in vain.
 void say_threads_are_short(int running, int error) noexcept {
-  if (sched.shortage_was_said.exchange(true, std::memory_order_relaxed)) return;
+  if (!work_anywhere() || sched.shortage_was_said.exchange(true, std::memory_order_relaxed)) return;
   char text[320];
   char room[96];
   const int size =

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// A main that is pinned to its thread.
+
+#include <weft/weft.hpp>
+
+#include "tests/sim/programs/common.hpp"
+
+namespace sim {
+
+namespace {
+
+void pinned_main() {
+  weft::run({.maxprocs = up_to(2), .pin_main = true}, [] {
+    const task* const here = self();
+    weft::chan<int> there, back;
+    weft::go([=] {
+      for (int v : there) {
+        if (maybe(4)) block(100 * us);
+        back.send(v);
+      }
+    });
+    for (int i = 0; i < 20; ++i) {
+      there.send(i);
+      weft::yield();
+      if (maybe(4)) block(200 * us);
+      expect(back.recv() == i, "what comes back is what was sent");
+      expect(self() == here, "a pinned main stays on its thread");
+    }
+    there.close();
+  });
+}
+
+void pinned_main_beside_burners() {
+  weft::run({.maxprocs = 1, .pin_main = true}, [] {
+    bool stop = false;
+    lateness late;
+    weft::scope s;
+    for (int i = 0; i < 2; ++i)
+      s.go([&] {
+        while (!stop) compute(50 * us);
+      });
+    for (int i = 0; i < 3; ++i) late.sleep(ms);
+    stop = true;
+    s.join();
+    late.expect_at_most(100 * ms, "a pinned main beside two that compute is late");
+  });
+}
+
+// It comes back from a system call, finds its P gone, and yields without one.
+void pinned_main_yields_without_p() {
+  weft::run({.maxprocs = 1, .pin_main = true}, [] {
+    for (int i = 0; i < 4; ++i) {
+      bool go = false, done = false;
+      weft::go([&] {
+        while (!go) compute(5 * us);
+        compute(static_cast<instant>(choose(40)) * us);
+        done = true;
+      });
+      block(150 * us);
+      if (maybe(2)) {
+        weft::timer entry(1h);  // looks for a P for the last time
+        go = true;
+        compute(static_cast<instant>(choose(60)) * us);
+        weft::yield();
+      }
+      go = true;
+      while (!done) weft::yield();
+    }
+  });
+}
+
+void pinned_main_and_no_thread() {
+  weft::run({.maxprocs = 1, .pin_main = true}, [] {
+    if (maybe(2)) weft::sleep_for(20us);
+    set_thread_starts(thread_starts::refused);
+    bool ran = false;
+    weft::go([&] {
+      if (maybe(2)) block(100 * us);
+      ran = true;
+    });
+    weft::yield();
+    set_thread_starts(thread_starts::as_planned);
+    while (!ran) weft::sleep_for(10us);
+  });
+}
+
+// All other threads are held up in a system call, and no more are to be had.
+void pinned_main_and_threads_held_up() {
+  weft::run({.maxprocs = up_to(2), .pin_main = true}, [] {
+    lateness late;
+    weft::scope s;
+    for (int i = 0; i < 2; ++i)
+      s.go([] {
+        for (int k = 0; k < 10; ++k) block(2 * ms);
+      });
+    weft::sleep_for(100us);
+    set_thread_starts(thread_starts::refused);
+    for (int i = 0; i < 8; ++i) {
+      late.sleep(ms);
+      weft::yield();
+    }
+    set_thread_starts(thread_starts::as_planned);
+    s.join();
+    late.expect_at_most(10 * ms, "a pinned main beside threads that are held up is late");
+  });
+}
+
+// There is no other thread from the start on: what is ready for others runs here in the end.
+void pinned_main_is_alone() {
+  set_thread_starts(thread_starts::refused);
+  weft::run({.maxprocs = 1, .pin_main = true}, [] {
+    bool ran = false;
+    weft::go([&] { ran = true; });
+    weft::sleep_for(150ms);
+    weft::sleep_for(10ms);
+    if (current_plan().in_time()) expect(ran, "a fiber beside a pinned main that is alone never runs");
+    set_thread_starts(thread_starts::as_planned);
+    while (!ran) weft::sleep_for(10us);
+  });
+}
+
+// A plain thread wakes a fiber just as main gives up the only P.
+void pinned_main_and_a_plain_thread() {
+  weft::run({.maxprocs = 1, .pin_main = true}, [] {
+    const weft::chan<int> c, done;
+    weft::scope s;
+    s.go([=] {
+      for (int v : c)
+        if (maybe(2)) done.send(v);
+      done.close();
+    });
+    foreign_thread plain([=] {
+      for (int i = 0; i < 40; ++i) {
+        c.send(i);
+        if (maybe(2)) compute(static_cast<instant>(choose(3'000)));
+      }
+      c.close();
+    });
+    while (done.recv())
+      if (maybe(3)) weft::yield();
+    s.join();
+    weft::blocking([&] { plain.join(); });
+  });
+}
+
+constexpr program all[] = {
+    {"pinned_main", pinned_main},
+    {"pinned_main_beside_burners", pinned_main_beside_burners, load},
+    {"pinned_main_yields_without_p", pinned_main_yields_without_p},
+    {"pinned_main_and_no_thread", pinned_main_and_no_thread},
+    {"pinned_main_and_threads_held_up", pinned_main_and_threads_held_up, {.overdue = 3 * ms / 2}},
+    {"pinned_main_is_alone", pinned_main_is_alone, {.ready = 200 * ms, .ready_beside_idle = 200 * ms}},
+    {"pinned_main_and_a_plain_thread", pinned_main_and_a_plain_thread},
+};
+
+}  // namespace
+
+constinit const std::span<const program> programs_of_pinned_main = all;
+
+}  // namespace sim

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// netpoll/os.hpp, answered by the simulated kernel.
+#pragma once
+
+#include "tests/sim/kernel.hpp"
+
+namespace weft::rt::os {
+
+using sim::kernel::accept4;
+using sim::kernel::bind;
+using sim::kernel::close;
+using sim::kernel::connect;
+using sim::kernel::epoll_create1;
+using sim::kernel::epoll_ctl;
+using sim::kernel::epoll_pwait2;
+using sim::kernel::epoll_wait;
+using sim::kernel::eventfd;
+using sim::kernel::fcntl;
+using sim::kernel::fstat;
+using sim::kernel::getpeername;
+using sim::kernel::getsockname;
+using sim::kernel::getsockopt;
+using sim::kernel::listen;
+using sim::kernel::poll;
+using sim::kernel::read;
+using sim::kernel::recv;
+using sim::kernel::recvfrom;
+using sim::kernel::send;
+using sim::kernel::sendmsg;
+using sim::kernel::sendto;
+using sim::kernel::setsockopt;
+using sim::kernel::shutdown;
+using sim::kernel::socket;
+using sim::kernel::splice;
+using sim::kernel::write;
+using sim::kernel::writev;
+
+}  // namespace weft::rt::os

@@ -196,6 +196,7 @@ settings settings_from(int argc, char** argv) {
     } else if (is("--replay") && i + 2 < argc) {
       how.from = number(argv[i + 1]);
       how.only = program_or_exit(argv[i + 2]);
+      how.count = 1;
       how.replay = true;
       i += 2;
     } else if (is("--self-test")) {
@@ -245,7 +246,8 @@ int main(int argc, char** argv) {
   static char buffer[1 << 16];
   std::setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
   if (how.self_test) return self_test() ? 0 : 1;
-  if (how.count == 0 && how.seconds > 0) std::printf("seeds from %llu on\n", static_cast<unsigned long long>(how.from));
+  if (how.count == 0 && how.file == nullptr)
+    std::printf("seeds from %llu on\n", static_cast<unsigned long long>(how.from));
   const double begin = seconds_now();
   const unsigned failures = run_all(how);
   print_summary(how, seconds_now() - begin);

@@ -58,7 +58,7 @@ void add_brief(std::string& out) {
   out += " [";
   for_each_p_in_use([&](const P& p) { out += ' ' + std::to_string(p.queue.size()); });
   out += " ] schedticks=[";
-  for_each_p_in_use([&](const P& p) { out += ' ' + std::to_string(p.monitor_tick.load(std::memory_order_relaxed)); });
+  for_each_p_in_use([&](const P& p) { out += ' ' + std::to_string(p.picks.load(std::memory_order_relaxed)); });
   out += " ]\n";
 }
 
@@ -67,7 +67,7 @@ void add_details(std::string& out) {
   for_each_p_in_use([&](const P& p) {
     const M* m = p.m.load(std::memory_order_relaxed);
     out += "  P" + std::to_string(p.number) + ": status=" + (m != nullptr ? "1" : "0") +
-           " schedtick=" + std::to_string(p.monitor_tick.load(std::memory_order_relaxed)) +
+           " schedtick=" + std::to_string(p.picks.load(std::memory_order_relaxed)) +
            " syscalltick=" + std::to_string(p.handoffs.get()) + " m=" + number_or_nil(m) +
            " runqsize=" + std::to_string(p.queue.size()) + " gfreecnt=" + std::to_string(racy_load(p.free_count)) +
            '\n';

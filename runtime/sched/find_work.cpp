@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // An M's own loop: find a fiber to run, in Go's order, or go to sleep without losing a wake-up.
 //
-//   due timers of the own P · one pick in 61: the global queue first, and a look at the poller whatever is there · by
-//   turns with what follows, an urgent fiber · the own queue · a batch from the global queue · the poller, without
-//   blocking · steal half of a random victim's ring, in the last round also timers and runnext · give up the P, look at
-//   everything again, sleep: in the poller if nobody is there (poll.cpp), with the next timer as time-out, else on a
-//   futex (stop_m.cpp).
+//   due timers of the own P · for half of the time at most, an urgent fiber · where it is time to look around (looks.hpp),
+//   the global queue and the poller, each whatever is in the other · the own queue · a batch from the global queue · the
+//   poller, without blocking · steal half of a random victim's ring, in the last round also timers and runnext · give up
+//   the P, look at everything again, sleep: in the poller if nobody is there (poll.cpp), with the next timer as time-out,
+//   else on a futex (stop_m.cpp).
 //
 // The numbers in the comments are the steps of idle.hpp. An M stands inside its bracket here from start to end; it
 // holds no lock when it runs timers' callbacks, polls, or makes fibers ready.
@@ -17,12 +17,14 @@
 #include "runtime/base/os.hpp"
 #include "runtime/sched/hand_off.hpp"
 #include "runtime/sched/idle_p.hpp"
+#include "runtime/sched/looks.hpp"
 #include "runtime/sched/park.hpp"
 #include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/pinned.hpp"
 #include "runtime/sched/poll.hpp"
 #include "runtime/sched/random.hpp"
 #include "runtime/sched/ready.hpp"
+#include "runtime/sched/retake.hpp"
 #include "runtime/sched/run_fiber.hpp"
 #include "runtime/sched/stop_m.hpp"
 #include "runtime/sched/timers.hpp"
@@ -32,9 +34,9 @@ namespace weft::rt {
 constexpr std::uint32_t max_batch = 128;
 
 G* take_global(P* p, bool only_one) noexcept {
-  if (sched.global_size() == 0) return nullptr;
+  if (sched.normal_in_global() == 0) return nullptr;
   detail::spin_guard guard(sched.lock);
-  const std::uint32_t size = sched.global_size();
+  const std::uint32_t size = sched.normal_in_global();
   if (size == 0) return nullptr;
   const auto procs = static_cast<std::uint32_t>(sched.procs.load(std::memory_order_relaxed));
   const std::uint32_t room = run_queue<G>::capacity - std::min(p->queue.size(), run_queue<G>::capacity);
@@ -49,17 +51,55 @@ G* take_global(P* p, bool only_one) noexcept {
 
 namespace {
 
+constexpr nanoseconds_t slice = 10'000'000;
+/// So long fibers out of `runnext` go on before the ring has its turn.
+constexpr nanoseconds_t chain = 1'000'000;
 constexpr int steal_rounds = 3;
 constexpr int vain_rounds = 3;  ///< looks at a runnext that cannot be had, before the monitor's tick is trusted
 
-// Step 6. The fiber that put something into runnext mostly parks within 50 ns and would switch straight to it.
+// Step 6. The fiber that put something into runnext mostly parks within 50 ns and would switch straight to it. One that
+// computes on instead will do so again: its next wake tells somebody (ready.cpp).
 G* steal_next(P* victim) noexcept {
   G* seen = victim->queue.peek_next();
   if (seen == nullptr) return nullptr;
+  const std::uint32_t picks = victim->picks.load(std::memory_order_relaxed);
   for (int i = 0; i < 200; ++i) std_atomics::pause();
   M* holder = victim->m.load(std::memory_order_acquire);
   if (holder != nullptr && !bracket<std_atomics>::outside(holder->section.look())) return nullptr;
-  return victim->queue.steal_next(seen) ? seen : nullptr;
+  if (!victim->queue.steal_next(seen)) return nullptr;
+  if (victim->picks.load(std::memory_order_relaxed) == picks)
+    computes_on(victim->next_waker.load(std::memory_order_relaxed));
+  return seen;
+}
+
+G* take_urgent_now(P* p) noexcept {
+  if (sched.urgent_in_global() == 0) return nullptr;
+  G* g = nullptr;
+  {
+    detail::spin_guard guard(sched.lock);
+    g = sched.global.pop_urgent();
+  }
+  if (g == nullptr) return nullptr;
+  p->urgent_since = read_clock(p);
+  look_at_next_pick(p);
+  return g;
+}
+
+// Two that hand things to and fro share a slice, and the slice ends, however long or short their turns are.
+void end_chain(P* p) noexcept {
+  if (p->queue.peek_next() == nullptr) {
+    p->chain_since = 0;
+    return;
+  }
+  const nanoseconds_t now = read_clock(p);
+  if (p->chain_since == 0) {
+    p->chain_since = now;
+    return;
+  }
+  if (now - p->chain_since < chain) return;
+  p->chain_since = 0;
+  make_room(p);
+  if (G* next = p->queue.get_next()) p->queue.put(next);
 }
 
 G* steal(M* m) noexcept {
@@ -92,26 +132,40 @@ G* steal(M* m) noexcept {
   return nullptr;
 }
 
-// Ahead of the own queue, but by turns with it: a stream of them must not starve what waits there.
+// An urgent fiber goes ahead of the own queue, but the class has no more than half of the time: after its turn, which
+// ends where its P is next looked at from here, the others have as long, a slice at the most. Counted in fibers it would
+// starve them: one that blocks again at once holds its P idle until the monitor has seen that.
 G* take_urgent(P* p) noexcept {
-  if (p->urgent_went_last || !sched.global_has_urgent()) {
-    p->urgent_went_last = false;
-    return nullptr;
+  if (p->urgent_since == 0 && sched.urgent_in_global() == 0) return nullptr;
+  const nanoseconds_t now = read_clock(p);
+  if (p->urgent_since != 0) {
+    p->others_until = now + std::min(now - p->urgent_since, slice);
+    p->urgent_since = 0;
   }
-  p->urgent_went_last = true;
-  detail::spin_guard guard(sched.lock);
-  return sched.global.pop_urgent();
+  if (now < p->others_until) return nullptr;
+  return take_urgent_now(p);
+}
+
+// A fiber whose timer has fired alone has waited for its time, not for its turn, so it goes ahead of the queue. Not
+// twice in a row: many that sleep and compute by turns must not starve what waits there.
+G* take_due_timer(M* m) noexcept {
+  P* p = m->p;
+  G* g = run_timers(m, p->timers, !p->timer_went_last);
+  p->timer_went_last = g != nullptr;
+  return g;
 }
 
 G* look(M* m) noexcept {
   P* p = m->p;
-  run_timers(m, p->timers);
-  if (p->tick % P::global_tick == 0) {
-    // Counted, or a P that goes from M to M with fibers that block would look here first each time, and at nothing
-    // else.
-    p->monitor_tick.store(++p->tick, std::memory_order_relaxed);
+  if (G* g = take_due_timer(m)) return g;
+  if (G* g = take_urgent(p)) return g;
+  if (is_time_to_look(p, p->picks.load(std::memory_order_relaxed))) {
+    begin_look(p);
     run_retired_timers(m);
-    G* g = take_global(p, true);
+    end_chain(p);
+    // By turns with the own queue: where turns are long each pick is a look.
+    G* g = p->global_went_last ? nullptr : take_global(p, true);
+    p->global_went_last = g != nullptr;
     // Also with a fiber from the global queue in hand: while that queue never runs empty, nobody else looks there.
     poll_into_queue(m);
     if (g == nullptr) g = pick_own(p);
@@ -120,9 +174,9 @@ G* look(M* m) noexcept {
       return g;
     }
   }
-  if (G* g = take_urgent(p)) return g;
   if (G* g = pick_own(p)) return g;
   if (G* g = take_global(p, false)) return g;
+  if (G* g = take_urgent_now(p)) return g;  // of the others there is none here
   if (poll_into_queue(m)) {
     if (G* g = pick_own(p)) return g;
   }
@@ -141,18 +195,19 @@ bool idle(M* m, int& vain) noexcept {
   }
   if (anything_to_do(vain < vain_rounds)) {
     ++vain;
-    take_any_p(m);
-    if (m->p != nullptr) {
-      sched.idle.begin_search();
-      m->searching = true;
-      return true;
-    }
+    if (search_again(m)) return true;
   }
+  bool missed = false;
   bool poll = false;
   {
     detail::spin_guard guard(sched.lock);
-    if (forget_missed_wake() || m->due.load(std::memory_order_relaxed) != nullptr) return true;
-    poll = take_poller(m);
+    if (m->due.load(std::memory_order_relaxed) != nullptr) return true;
+    missed = forget_missed_wake();
+    poll = !missed && take_poller(m);
+  }
+  if (missed) {
+    search_again(m);
+    return true;
   }
   if (poll) {
     sleep_in_poller(m);
@@ -183,6 +238,7 @@ void retire_p(M* m) noexcept {
 G* find_work(M* m) noexcept {
   int vain = 0;
   for (;;) {
+    if (m->p == nullptr) take_own_slice_back(m);
     if (sched.ended.load(std::memory_order_acquire)) return nullptr;
     if (m->pinned_g != nullptr) {
       if (G* g = take_due(m)) {
@@ -211,6 +267,7 @@ G* find_work(M* m) noexcept {
       continue;
     }
     if (G* g = look(m)) {
+      count_in_loop(m->p);
       stop_search(m);
       if (m->pinned_g != nullptr) help_out(m, g->pinned != m);
       return g;

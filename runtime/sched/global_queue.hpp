@@ -2,8 +2,8 @@
 // The queue that all Ps share: what overflows a ring, what is made ready without a P, and what parked without one.
 //
 // Two classes. `urgent` holds fibers that parked after they had lost their P: they may hold what the others wait for,
-// so they are taken first, but by turns with the others: a stream of fibers that come back from blocking calls must not
-// starve these. Each class is first in, first out.
+// so they go ahead, but for half of the time at most (`take_urgent` in find_work.cpp): a stream of fibers that come back
+// from blocking calls must not starve the others. Each class is first in, first out.
 //
 // Invariant: all members but the two sizes belong to the scheduler's lock. The sizes are written under it and read by
 // anyone as hints; who relies on a zero (an M going idle) reads after idle_state's fence, and a pusher fences after the
@@ -72,21 +72,8 @@ class global_queue {
     normal_.append(batch);
     publish();
   }
-  G* pop() noexcept {
-    if (!urgent_went_last_ || normal_.head == nullptr)
-      if (G* g = pop_urgent()) return g;
-    urgent_went_last_ = false;
-    G* g = normal_.pop_front();
-    if (g != nullptr) publish();
-    return g;
-  }
-  G* pop_urgent() noexcept {
-    G* g = urgent_.pop_front();
-    if (g == nullptr) return nullptr;
-    urgent_went_last_ = true;
-    publish();
-    return g;
-  }
+  G* pop() noexcept { return pop_from(normal_); }
+  G* pop_urgent() noexcept { return pop_from(urgent_); }
   /// Walks over all of them: for an M that may run nothing else.
   G* take_pinned_to(const M* m) noexcept {
     G* g = urgent_.take_pinned_to(m);
@@ -95,17 +82,22 @@ class global_queue {
     return g;
   }
   /// Anyone, without the lock.
-  std::uint32_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
-  bool has_urgent() const noexcept { return urgent_size_.load(std::memory_order_relaxed) != 0; }
+  std::uint32_t size() const noexcept { return normal_size() + urgent_size(); }
+  std::uint32_t normal_size() const noexcept { return normal_size_.load(std::memory_order_relaxed); }
+  std::uint32_t urgent_size() const noexcept { return urgent_size_.load(std::memory_order_relaxed); }
 
  private:
+  G* pop_from(g_list& list) noexcept {
+    G* g = list.pop_front();
+    if (g != nullptr) publish();
+    return g;
+  }
   void publish() noexcept {
-    size_.store(normal_.size + urgent_.size, std::memory_order_relaxed);
+    normal_size_.store(normal_.size, std::memory_order_relaxed);
     urgent_size_.store(urgent_.size, std::memory_order_relaxed);
   }
   g_list normal_, urgent_;
-  bool urgent_went_last_ = false;
-  detail::atomic<std::uint32_t> size_{0};
+  detail::atomic<std::uint32_t> normal_size_{0};
   detail::atomic<std::uint32_t> urgent_size_{0};
 };
 

@@ -43,6 +43,7 @@ void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
   }
   if (!p->in_service) sched.in_service.fetch_add(1, std::memory_order_relaxed);
   p->in_service = true;
+  p->times_idle.store(p->times_idle.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   p->idle_link = sched.idle_ps;
   sched.idle_ps = p;
   sched.idle.give_up_p(searching);
@@ -72,6 +73,14 @@ void take_any_p(M* m) noexcept {
     if (p != nullptr) own(m, p);
   }
   if (m->p != nullptr) note_busy();
+}
+
+bool search_again(M* m) noexcept {
+  take_any_p(m);
+  if (m->p == nullptr) return false;
+  sched.idle.begin_search();
+  m->searching = true;
+  return true;
 }
 
 }  // namespace weft::rt

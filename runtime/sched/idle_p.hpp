@@ -28,5 +28,8 @@ P* take_surrendered_p() noexcept WEFT_REQUIRES(sched.lock);
 
 /// Gives `m` a surrendered or an idle P, if there is one. No lock held.
 void take_any_p(M* m) noexcept;
+/// The same for an M that has seen that there is work, or was told so: it counts as a searcher, and so tells others of
+/// what it leaves. Returns false if there is no P.
+bool search_again(M* m) noexcept;
 
 }  // namespace weft::rt

@@ -2,6 +2,7 @@
 // The calling thread's M, the slow entry to the runtime section, and the scheduler's state itself.
 #include "runtime/sched/hand_off.hpp"
 #include "runtime/sched/idle_p.hpp"
+#include "runtime/sched/looks.hpp"
 #include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/scheduler.hpp"
 
@@ -39,7 +40,10 @@ void set_current_m(M* m) noexcept { sim::slot(sim::slot_of::machine) = m; }
   }
   const bool slice_is_over = m->slice_over.load(std::memory_order_relaxed);
   m->slice_over.store(false, std::memory_order_relaxed);
+  const bool looks = m->look_wanted.load(std::memory_order_relaxed);
+  m->look_wanted.store(false, std::memory_order_relaxed);
   if (m->p != nullptr) {
+    if (looks) look_at_next_pick(m->p);
     if (!slice_is_over) return;
     if (how == at_entry::keep_p || !work_waits_for(m->p)) return;
     P* p = m->p;
@@ -51,8 +55,9 @@ void set_current_m(M* m) noexcept { sim::slot(sim::slot_of::machine) = m; }
       own(m, p);
     return;
   }
-  // Gone. Any idle P will do; without one this fiber goes on as a plain thread would, as it does inside blocking(f).
-  if (m->in_blocking != 0) return;
+  // Gone. Any idle P will do; without one this fiber goes on as a plain thread would, as it does inside blocking(f). So
+  // does one whose thread must first get its own slice back, by a system call: a lock may be held here.
+  if (m->in_blocking != 0 || m->former_slice.load(std::memory_order_relaxed) != 0) return;
   {
     detail::spin_guard guard(sched.lock);
     if (P* p = take_idle_p()) own(m, p);

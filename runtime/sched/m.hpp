@@ -62,7 +62,9 @@ struct alignas(128) M {
   bool is_caller = false;    ///< the thread that called `run`
   unsigned in_blocking = 0;  ///< nesting of `blocking(f)`; read by the monitor through `blocking_now`
   detail::atomic<bool> blocking_now{false};
-  detail::atomic<bool> slice_over{false};  ///< the monitor's wish: give the P to somebody else at the next entry
+  // The monitor's wishes, granted at the next entry; a request stands in `section` then.
+  detail::atomic<bool> slice_over{false};   ///< give the P to somebody else
+  detail::atomic<bool> look_wanted{false};  ///< look around at the next pick (looks.hpp)
 
   alignas(64) detail::spin_lock retake_lock;
   detail::atomic<std::uint32_t> wake_word{0};  ///< futex: 1 means "get up"
@@ -72,11 +74,11 @@ struct alignas(128) M {
   detail::atomic<int> tid{0};
   os::cpu_clock cpu_clock{};  ///< of this thread; for the monitor
   os::thread thread{};
+  /// The slice that the kernel gave the thread before it burned without a P; 0: it has its own. See retake.hpp.
+  detail::atomic<nanoseconds_t> former_slice{0};
   // The monitor's notes about this M; nobody else touches them.
   std::uint64_t seen_section = 0;
   nanoseconds_t seen_since = 0;
-  nanoseconds_t seen_cpu = -1;
-  nanoseconds_t blocked_since = 0;
   M* all_link = nullptr;  ///< every M ever made; they are reused, not freed
   detail::atomic<bool> alive{false};
 };

@@ -4,10 +4,14 @@
 //
 // Pace. A timed sleep costs 15 to 25 µs of CPU, whatever is looked at in between, so what counts is how often it gets
 // up. It looks every 20 µs for a few rounds after it has taken a P, since those that block often do so together; then
-// every 200 µs for a second (attention), since who has blocked or computed for long will again; and every 2 ms while
-// all fibers park and pick as they should. If it finds an M in user code while work waits it comes back once after 60
-// µs, at any pace: that one may have blocked just now. `blocking(f)` gets its attention at once. It looks every 10 ms
-// while no second fiber exists.
+// every 200 µs for a while (attention), since who has blocked or computed for long will again; and every 2 ms while all
+// fibers park and pick as they should. Attention lasts for 20 ms, or for 150 where the last event was no longer ago
+// than that: who blocks once in a while is noticed late, and does not cost more for it. If it finds an M off its CPU
+// while work waits it comes back once after 60 µs, at any pace: that one may have blocked just now. `blocking(f)` gets
+// its attention at once. It looks every 10 ms while no second fiber exists.
+//
+// An allowance bounds what attention may cost: the looks that are not quick ones draw on it, by the CPU time they use,
+// and it grows by one part in 50 of the time. Once it is used up the monitor looks every 2 ms, and nobody calls for it.
 //
 // When every P is idle it naps, and sleeps if nothing was picked meanwhile: Ps that are idle for some microseconds at a
 // time would pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own`
@@ -25,6 +29,7 @@
 #include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/hand_off.hpp"
 #include "runtime/sched/idle_p.hpp"
+#include "runtime/sched/looks.hpp"
 #include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/poll.hpp"
 #include "runtime/sched/ready.hpp"
@@ -44,7 +49,11 @@ constexpr nanoseconds_t attentive = 200 * microsecond;
 constexpr nanoseconds_t slowest_busy = 2 * millisecond;
 constexpr nanoseconds_t slowest_alone = 10 * millisecond;
 constexpr nanoseconds_t nap = 500 * microsecond;
-constexpr nanoseconds_t attention_span = 1000 * millisecond;
+constexpr nanoseconds_t attention_span = 20 * millisecond;
+constexpr nanoseconds_t attention_span_of_the_frequent = 150 * millisecond;
+constexpr nanoseconds_t one_event = 5 * millisecond;  ///< what happens within that is one
+constexpr nanoseconds_t largest_allowance = 20 * millisecond;
+constexpr nanoseconds_t allowed_part = 50;
 constexpr int quick_rounds = 8;
 constexpr nanoseconds_t back_after = 60 * microsecond;
 constexpr nanoseconds_t tidy_every = 500 * millisecond;
@@ -61,7 +70,9 @@ class monitor {
     block_foreign_signals();
     os::name_thread("weft-monitor");
     os::sleep_exactly_from_now_on();
-    now_ = steady_now();
+    clock_ = os::this_thread_cpu_clock();
+    now_ = allowed_at_ = steady_now();
+    drawn_at_ = os::cpu_time(clock_);
     attend();
     while (stop_word.load(std::memory_order_acquire) == 0) {
       if (all_idle() && !sched.missed_wake.load(std::memory_order_relaxed) && !monitor_wants_ticks()) {
@@ -93,7 +104,7 @@ class monitor {
     std::uint32_t sum = 0;
     const int known = sched.known_procs.load(std::memory_order_acquire);
     for (int i = 0; i < known; ++i)
-      sum += sched.all_ps[i].load(std::memory_order_acquire)->monitor_tick.load(std::memory_order_relaxed);
+      sum += sched.all_ps[i].load(std::memory_order_acquire)->picks.load(std::memory_order_relaxed);
     return sum;
   }
 
@@ -116,19 +127,32 @@ class monitor {
     sched.monitor_sleeps.store(0, std::memory_order_relaxed);
   }
 
-  bool attends() const noexcept { return now_ - last_event_ < attention_span; }
+  bool attends() const noexcept {
+    return now_ - last_event_ < (frequent_ ? attention_span_of_the_frequent : attention_span);
+  }
   void attend() noexcept {
+    if (now_ - last_event_ >= one_event) frequent_ = now_ - last_event_ < attention_span_of_the_frequent;
     last_event_ = now_;
     delay_ = std::min(delay_, attentive);
     sched.monitor_is_slow.store(false, std::memory_order_relaxed);
   }
 
   void look() noexcept {
+    pacer_.look(now_);
     const retaker::findings found = retaker_.look(now_, comes_back_);
     const bool handed_on = hand_on_surrendered();
     make_up_for_wakes(found.overdue);
     poll_for_the_busy();
     pace(found.taken || handed_on, found.come_back);
+    draw();
+  }
+
+  void draw() noexcept {
+    const nanoseconds_t cpu = os::cpu_time(clock_);
+    if (quiet_rounds_ >= quick_rounds) allowance_ -= cpu - drawn_at_;
+    allowance_ = std::clamp(allowance_ + (now_ - allowed_at_) / allowed_part, -largest_allowance, largest_allowance);
+    drawn_at_ = cpu;
+    allowed_at_ = now_;
   }
 
   static bool hand_on_surrendered() noexcept {
@@ -171,12 +195,13 @@ class monitor {
       quiet_rounds_ = 0;
       delay_ = quickest;
     } else if (++quiet_rounds_ >= quick_rounds) {
-      const nanoseconds_t slowest = present_fibers() <= 1 ? slowest_alone : attends() ? attentive : slowest_busy;
+      const bool may_attend = attends() && allowance_ >= 0;
+      const nanoseconds_t slowest = present_fibers() <= 1 ? slowest_alone : may_attend ? attentive : slowest_busy;
       delay_ = std::min(delay_ * 2, slowest);
     }
     comes_back_ = come_back && delay_ > back_after;
     // Stored before it sleeps on: who announces a blocking call in between wakes nobody, and waits for this look's end.
-    const bool slow = delay_ > attentive;
+    const bool slow = delay_ > attentive && allowance_ >= 0;
     if (slow != sched.monitor_is_slow.load(std::memory_order_relaxed))
       sched.monitor_is_slow.store(slow, std::memory_order_relaxed);
   }
@@ -198,7 +223,13 @@ class monitor {
   nanoseconds_t last_event_ = 0;
   int quiet_rounds_ = 0;
   bool comes_back_ = false;  // the last look has found an M that may have blocked just now: the next one comes sooner
+  bool frequent_ = false;    // the last event came soon after the one before
+  os::cpu_clock clock_{};
+  nanoseconds_t allowance_ = 0;
+  nanoseconds_t allowed_at_ = 0;
+  nanoseconds_t drawn_at_ = 0;
   std::uint32_t picks_at_nap_ = 0;
+  look_pacer pacer_;
   retaker retaker_;
 };
 

@@ -34,30 +34,36 @@ class owned_counter {
 };
 
 struct alignas(64) P {
-  /// A pick in so many looks at the global queue, timers and the poller first.
-  static constexpr std::uint32_t global_tick = 61;
-  /// So many fibers in a row from `runnext` before it goes to the ring's tail and the ring has its turn: a pair that
-  /// wakes each other shares one slice, and the slice ends.
-  static constexpr std::uint32_t slice_picks = 256;
+  /// A pick in so many, at the least, is left to the M's loop, which first looks at what is not in this P's queue: see
+  /// looks.hpp, which also says who makes it more often.
+  static constexpr std::uint32_t rarest_look = 61;
   /// Free Gs kept; past it half goes to the shared list.
   static constexpr unsigned max_free = 1024;
 
   run_queue<G> queue;
 
-  alignas(64) std::uint32_t tick = 0;  ///< picks so far
-  std::uint32_t next_in_a_row = 0;
-  bool urgent_went_last = false;      ///< of the looks in the M's loop, the last one took an urgent fiber
+  alignas(64) detail::atomic<std::uint32_t> picks{0};  ///< so far; stored by the holder, read by the monitor
+  std::uint32_t look_at = rarest_look;                 ///< this pick is the M's loop's
+  bool global_went_last = false;                       ///< of the looks, the last one took from the global queue
+  bool timer_went_last = false;       ///< of the visits to the M's loop, the last one let a due fiber go first
+  std::uint32_t fired_until = 0;      ///< place in the ring: those that timers have made ready are before it
   std::uint32_t yields_in_a_row = 0;  ///< since a yield last took from the global queue, while something was there
+  nanoseconds_t chain_since = 0;      ///< first look that saw the fibers of `runnext` go on; 0: the ring had its turn
+  nanoseconds_t urgent_since = 0;     ///< when an urgent fiber was taken; 0: its turn is over
+  nanoseconds_t others_until = 0;     ///< till then urgent fibers wait for the others
   std::int32_t number = 0;
   unsigned free_count = 0;
   G* free_list = nullptr;
   std::uint64_t next_id = 0;  ///< ids are handed out in blocks
   std::uint64_t last_id = 0;
-  nanoseconds_t now = 0;                          ///< the clock when it was last read here
-  P* idle_link = nullptr;                         ///< under the scheduler's lock
-  bool in_service = false;                        ///< held, or on the idle list; under the scheduler's lock
-  detail::atomic<M*> m{nullptr};                  ///< who holds it; the monitor reads it
-  detail::atomic<std::uint32_t> monitor_tick{0};  ///< a copy of `tick` for the monitor, stored at each pick
+  nanoseconds_t now = 0;                   ///< the clock when it was last read here
+  P* idle_link = nullptr;                  ///< under the scheduler's lock
+  bool in_service = false;                 ///< held, or on the idle list; under the scheduler's lock
+  detail::atomic<M*> m{nullptr};           ///< who holds it; the monitor reads it
+  detail::atomic<G*> next_waker{nullptr};  ///< who put the fiber there that is in `runnext`; relaxed: a hint
+  detail::atomic<std::uint32_t> looks{0};  ///< so far; stored by the holder, read by the monitor
+  detail::atomic<std::uint32_t> look_every{rarest_look};  ///< picks from look to look; stored by the monitor
+  detail::atomic<std::uint32_t> times_idle{0};            ///< written under the scheduler's lock
   stack_cache stacks;
 
   timer_heap timers;

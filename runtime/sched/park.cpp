@@ -4,11 +4,11 @@
 // A fiber picks its successor here, on its own stack, from its own P only: `runnext`, then the ring. It goes to the M's
 // loop instead if
 //   - it has no P, or nothing is local,
-//   - the pick is one of each 61st: timers, the global queue and the poller get their look there,
+//   - it is time to look around (looks.hpp): timers, the global queue, the poller and the ring get their turn there,
 //   - the successor cannot be entered from here: its stack must first be mapped, or it is pinned to another M.
 // Locks that the commit hook will release may be held meanwhile, so nothing here takes a lock, maps memory or runs
 // callbacks. A yield holds none, and takes a batch from the global queue where all of the own queue has had some turns:
-// fibers that wait for others in loops of yields must not keep those to the one of 61 picks that looks there.
+// fibers that wait for others in loops of yields must not keep those to the picks that look there.
 //
 // Locked instructions: park and resume none of their own; the pick costs one (runnext or ring).
 #include "runtime/sched/park.hpp"
@@ -20,6 +20,7 @@
 #include "runtime/sched/context.hpp"
 #include "runtime/sched/find_work.hpp"
 #include "runtime/sched/futex.hpp"
+#include "runtime/sched/looks.hpp"
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/thread_g.hpp"
@@ -28,23 +29,17 @@ namespace weft::rt {
 
 namespace {
 
-// False: the turn of the M's loop.
+// False: it is the turn of the M's loop, which counts it.
 [[gnu::always_inline]] inline bool count_pick(P* p) noexcept {
-  p->monitor_tick.store(++p->tick, std::memory_order_relaxed);  // for the monitor, which wants to see it move
-  return p->tick % P::global_tick != 0;
+  const std::uint32_t before = p->picks.load(std::memory_order_relaxed);
+  if (is_time_to_look(p, before)) return false;
+  p->picks.store(before + 1, std::memory_order_relaxed);
+  return true;
 }
 
 [[gnu::always_inline]] inline G* pick(P* p) noexcept {
-  if (G* next = p->queue.get_next()) {
-    if (++p->next_in_a_row < P::slice_picks) return next;
-    p->next_in_a_row = 0;
-    if (G* first = p->queue.get()) {
-      p->queue.put(next);  // `get` has just made room, and only the owner fills it
-      return first;
-    }
-    return next;
-  }
-  p->next_in_a_row = 0;
+  if (G* next = p->queue.get_next()) return next;
+  p->chain_since = 0;
   return p->queue.get();
 }
 
@@ -145,7 +140,7 @@ static void put_yielding(void* arg) noexcept {
 // A batch is dear if the queue is long (its half goes back, and all of them are cold), so not at each turn of it.
 static G* pick_for_yield(P* p) noexcept {
   constexpr std::uint32_t turns = 16;
-  if (sched.global_size() != 0 && ++p->yields_in_a_row > turns * p->queue.size()) {
+  if (sched.normal_in_global() != 0 && ++p->yields_in_a_row > turns * p->queue.size()) {
     p->yields_in_a_row = 0;
     if (G* g = take_global(p, false)) return g;
   }

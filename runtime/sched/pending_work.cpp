@@ -5,15 +5,17 @@
 
 namespace weft::rt {
 
+static bool ring_is_empty(const P& p) noexcept { return p.queue.size() <= (p.queue.peek_next() != nullptr ? 1u : 0u); }
+
 // What is overdue while a fiber waits for its turn in a queue that this M cannot take from counts only `with_runnext`.
 bool anything_to_do(bool with_runnext) noexcept {
   if (sched.global_size() != 0) return true;
   const int known = sched.known_procs.load(std::memory_order_acquire);
   pending_timers timers;
   for (int i = 0; i < known; ++i) {
-    P* p = sched.all_ps[i].load(std::memory_order_acquire);
-    if (with_runnext ? !p->queue.empty() : p->queue.size() > (p->queue.peek_next() != nullptr ? 1u : 0u)) return true;
-    add(timers, p->timers);
+    const P& p = *sched.all_ps[i].load(std::memory_order_acquire);
+    if (with_runnext ? !p.queue.empty() : !ring_is_empty(p)) return true;
+    add(timers, p.timers);
   }
   return timers.earliest != never && sched.timers.get_up_for(timers) <= steady_now();
 }
@@ -23,7 +25,12 @@ bool work_waits_for(const P* p) noexcept {
   if (sched.idle.idle_ps() != 0) return false;
   const poller* net = sched.net.load(std::memory_order_acquire);
   if (net != nullptr && net->has_waiters()) return true;
-  return look_at_timers().earliest != never;
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  for (int i = 0; i < known; ++i) {
+    const P& other = *sched.all_ps[i].load(std::memory_order_acquire);
+    if (!ring_is_empty(other) || other.timers.next_when() != never) return true;
+  }
+  return false;
 }
 
 }  // namespace weft::rt

@@ -12,8 +12,8 @@ namespace weft::rt {
 bool anything_to_do(bool with_runnext) noexcept;
 inline bool work_anywhere() noexcept { return anything_to_do(true); }
 
-/// Returns true if somebody would run if the M that holds `p` gave it away. Sockets and timers count if no P is idle:
-/// else somebody sleeps in the poller, or the monitor sends an M there (poll.hpp).
+/// Returns true if somebody would run if the M that holds `p` gave it away. Sockets, timers and the rings of other Ps
+/// count if no P is idle: else somebody steals, and sleeps in the poller, or the monitor sends an M there (poll.hpp).
 bool work_waits_for(const P* p) noexcept;
 
 }  // namespace weft::rt

@@ -5,8 +5,10 @@
 // global queue. Without one (a plain thread, a fiber that has lost its P): to the global queue. Steps 1 and 2 of
 // idle.hpp:
 //   put_next       its exchange is the fence; into an empty runnext nobody is woken for `ready`, since its caller
-//   mostly parks next and
-//                  a woken M would only chase the pair. A new fiber counts as work at once.
+//                  mostly parks next, and a woken M would only chase the pair. Unless this caller computed on after
+//                  its last wake (`computing_wakers`): whoever steals from runnext what has waited there notes that,
+//                  and the next wake of that fiber takes the note, and tells somebody. A new fiber counts as work at
+//                  once.
 //   push_global    a full fence follows.
 
 #include "runtime/sched/ready.hpp"
@@ -82,6 +84,22 @@ class foreign_waker {
 // it. Relaxed: the child has one thread.
 static bool left_by_all_machines() noexcept { return sched.ended.load(std::memory_order_relaxed); }
 
+static std::uint64_t waker_bit(const G* g) noexcept {
+  return std::uint64_t{1} << (reinterpret_cast<std::uintptr_t>(g) / sizeof(G) % 64);
+}
+
+void computes_on(const G* waker) noexcept {
+  if (waker != nullptr) sched.computing_wakers.fetch_or(waker_bit(waker), std::memory_order_relaxed);
+}
+
+[[gnu::always_inline]] static inline bool computed_on(const G* waker) noexcept {
+  const std::uint64_t all = sched.computing_wakers.load(std::memory_order_relaxed);
+  if (all == 0 || waker == nullptr || (all & waker_bit(waker)) == 0) [[likely]]
+    return false;
+  sched.computing_wakers.fetch_and(~waker_bit(waker), std::memory_order_relaxed);
+  return true;
+}
+
 static void ready_one(M* m, G* g, bool is_new) noexcept {
   P* p = m != nullptr ? m->p : nullptr;
   if (p == nullptr || g->parked_without_p || g->pinned != nullptr || sched.migrate_on_wake) {
@@ -92,8 +110,9 @@ static void ready_one(M* m, G* g, bool is_new) noexcept {
   }
   p->wakes.add();
   G* displaced = p->queue.put_next(g);
+  p->next_waker.store(m->cur, std::memory_order_relaxed);
   if (displaced != nullptr) put_ring(p, displaced);
-  if (displaced != nullptr || is_new) wake_if_wanted();
+  if (displaced != nullptr || is_new || computed_on(m->cur)) wake_if_wanted();
 }
 
 void wake(G* g) noexcept {
@@ -159,6 +178,13 @@ void wake_all(g_list batch) noexcept {
 
 void ready_from_loop(M* m, g_list batch) noexcept {
   if (batch.head != nullptr) ready_batch(m, batch);
+}
+
+bool take_ready(M* m, G* g) noexcept {
+  if (g->kind == g_kind::thread || g->parked_without_p || g->pinned != nullptr || sched.migrate_on_wake) return false;
+  wait_until_off_cpu(g);
+  m->p->wakes.add();
+  return true;
 }
 
 }  // namespace weft::rt

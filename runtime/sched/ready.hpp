@@ -15,6 +15,11 @@ void wake_all(g_list batch) noexcept;
 void submit_new(G* g) noexcept;
 /// The same from an M's own loop, inside its bracket.
 void ready_from_loop(M* m, g_list batch) noexcept;
+/// Takes a fiber that has just become ready, for the M's loop to run at once. Returns false if it must go by a queue.
+bool take_ready(M* m, G* g) noexcept;
+
+/// Notes that this fiber made another runnable and computed on. A hint for its next wake; nullptr is nobody.
+void computes_on(const G* waker) noexcept;
 
 /// Puts a fiber behind all others; for the hook of `yield`, and for what its M cannot run.
 void push_global(G* g) noexcept;

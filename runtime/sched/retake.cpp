@@ -13,9 +13,22 @@ namespace weft::rt {
 namespace {
 
 constexpr nanoseconds_t microsecond = 1'000;
-constexpr nanoseconds_t quickest = 20 * microsecond;
+constexpr nanoseconds_t overdue_after = 20 * microsecond;
 constexpr nanoseconds_t blocked_after = 50 * microsecond;
-constexpr nanoseconds_t burning_after = 10'000 * microsecond;
+constexpr nanoseconds_t slice = 10'000 * microsecond;
+
+// A clock that moves between two readings is the cheaper answer. One that stands still may be that of a thread which
+// waits for the monitor's CPU.
+bool sleeps(const M& m, nanoseconds_t read) noexcept {
+  return os::cpu_time(m.cpu_clock) == read && os::is_asleep(m.tid.load(std::memory_order_relaxed));
+}
+
+void make_slice_long(M& m) noexcept {
+  constexpr nanoseconds_t longest = 100'000 * microsecond;  // that the kernel allows
+  if (m.is_caller || m.former_slice.load(std::memory_order_relaxed) != 0) return;
+  const nanoseconds_t former = os::set_slice(m.tid.load(std::memory_order_relaxed), longest);
+  if (former > 0) m.former_slice.store(former, std::memory_order_relaxed);
+}
 
 }  // namespace
 
@@ -31,53 +44,67 @@ retaker::findings retaker::look(nanoseconds_t now, bool came_back) noexcept {
 }
 
 void retaker::look_at(P* p, p_notes& notes) noexcept {
-  const std::uint32_t tick = p->monitor_tick.load(std::memory_order_relaxed);
-  if (tick != notes.tick) {
-    notes.tick = tick;
-    notes.since = now_;
-  }
-  const bool stuck = now_ - notes.since >= quickest;
-  if (stuck && (!p->queue.empty() || p->timers.next_when() <= now_)) found_.overdue = true;
+  const std::uint32_t picks = p->picks.load(std::memory_order_relaxed);
   M* m = p->m.load(std::memory_order_acquire);
+  if (picks != notes.picks || m != notes.m) notes = {.m = m, .picks = picks, .since = now_};
+  if (now_ - notes.since >= overdue_after && (!p->queue.empty() || p->timers.next_when() <= now_))
+    found_.overdue = true;
   if (m == nullptr || !m->alive.load(std::memory_order_acquire)) return;
   const std::uint64_t section = m->section.look();
-  if (section != m->seen_section) {
+  const bool moved = section != m->seen_section;
+  if (moved) {
     m->seen_section = section;
     m->seen_since = now_;
-    m->seen_cpu = -1;
-    if (bracket<std_atomics>::outside(section) && (!p->queue.empty() || sched.global_size() != 0)) {
-      if (!came_back_) found_.come_back = true;
-      m->seen_cpu = os::cpu_time(m->cpu_clock);  // so that the next look already knows whether it has moved
-      m->blocked_since = now_;
-    }
-    if (now_ - notes.since >= burning_after && work_waits_for(p)) ask_for_p(m);
+  }
+  if (!work_waits_for(p)) {
+    notes.cpu = not_known;
+  } else if (!bracket<std_atomics>::outside(section)) {
+    if (now_ - notes.since >= slice) ask_for_p(m);
+  } else if (m->blocking_now.load(std::memory_order_relaxed)) {
+    if (!moved)
+      add(p, m, section, false);
+    else if (!came_back_)
+      found_.come_back = true;
+  } else {
+    judge(p, m, section, moved, notes);
+  }
+}
+
+// Outside of the runtime, and something waits: blocked, burning, or neither for now.
+void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& notes) noexcept {
+  const nanoseconds_t cpu = os::cpu_time(m->cpu_clock);
+  const nanoseconds_t elapsed = now_ - notes.sampled;
+  if (notes.cpu == not_known) {
+    notes.cpu = cpu;
+    notes.sampled = now_;
+    if (!came_back_ && sleeps(*m, cpu)) found_.come_back = true;  // so that the next look can tell
     return;
   }
-  if (!bracket<std_atomics>::outside(section) || !work_waits_for(p)) return;
-  const bool announced = m->blocking_now.load(std::memory_order_relaxed);
-  if (!announced) {
-    const nanoseconds_t silent = now_ - m->seen_since;
-    const nanoseconds_t cpu = os::cpu_time(m->cpu_clock);
-    const bool moved = m->seen_cpu < 0 || cpu > m->seen_cpu + 2 * microsecond;
-    if (moved) {
-      if (m->seen_cpu < 0 || silent < burning_after) {
-        // Seen for the second time, and on its CPU for less than half of the time between: it has blocked by now.
-        if (m->seen_cpu >= 0 && m->blocked_since == m->seen_since && 2 * (cpu - m->seen_cpu) < silent)
-          found_.come_back = true;
-        m->seen_cpu = cpu;
-        m->blocked_since = now_;
-        return;
-      }
-      m->seen_cpu = cpu;
-      if (now_ - notes.since >= burning_after && !threads_are_out()) add(p, m, section, true);
-      return;
-    }
-    if (now_ - m->blocked_since < blocked_after || !os::is_asleep(m->tid.load(std::memory_order_relaxed))) return;
+  if (elapsed < blocked_after) {
+    found_.come_back = true;
+    return;
   }
-  if (!threads_are_out()) add(p, m, section, false);
+  const bool used_half = 2 * (cpu - notes.cpu) >= elapsed;
+  if (!used_half && os::is_asleep(m->tid.load(std::memory_order_relaxed))) {
+    add(p, m, section, false);
+    return;
+  }
+  if (now_ - notes.since >= slice && cpu - notes.cpu > 2 * microsecond) {  // however little of a CPU it is given
+    if (moved)
+      ask_for_p(m);
+    else
+      add(p, m, section, true);
+    return;
+  }
+  if (!used_half && elapsed < slice)
+    return;  // its CPU is somebody else's, or it computes just now and will sleep again
+  if (used_half && sleeps(*m, cpu)) found_.come_back = true;
+  notes.cpu = cpu;
+  notes.sampled = now_;
 }
 
 void retaker::add(P* p, M* m, std::uint64_t section, bool burning) noexcept {
+  if (threads_are_out()) return;
   // An M that changes its P while we look shows up at both; its retake_lock is to be taken once.
   for (unsigned i = 0; i < count_; ++i)
     if (candidates_[i].m == m) return;
@@ -129,9 +156,17 @@ unsigned retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   for (unsigned i = 0; i < taken; ++i) {
     // Before the P is anybody's, while the fiber is still at it.
     note_handoff(*candidates_[i].m, candidates_[i].burning, now_ - candidates_[i].m->seen_since);
+    if (candidates_[i].burning) make_slice_long(*candidates_[i].m);
     pass_on(candidates_[i].p);
   }
   return taken;
+}
+
+void take_own_slice_back(M* m) noexcept {
+  const nanoseconds_t former = m->former_slice.load(std::memory_order_relaxed);
+  if (former == 0) return;
+  m->former_slice.store(0, std::memory_order_relaxed);
+  os::set_slice(m->tid.load(std::memory_order_relaxed), former);
 }
 
 }  // namespace weft::rt

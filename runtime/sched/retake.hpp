@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Taking Ps from Ms that do not use them: the monitor's look at each P.
 //
-//   blocked     no CPU time since the last look and asleep in the kernel: the P goes after 50 µs, if anything waits for
-//   it
-//   announced   in blocking(f): at the next look
-//   burning     CPU time advances, the bracket does not move, no pick was made for 10 ms: the P goes if anything waits
-//               for it, however many burn already. They run on as threads, among which the kernel shares the CPUs
-//   busy inside the bracket moves but no pick was made for 10 ms: the M is asked to give the P up itself at its next
-//               entry. Where that may hold a lock the P is left to the monitor (`surrendered_ps`), which comes back
-//               soon
-//   starved     runnable but off its CPU: left alone, more threads do not help
+// A *stretch* begins with a pick, or where a P changes hands, and all that follows is measured in it. Its CPU time is
+// sampled at one look and compared at a later one.
+//
+//   announced   in blocking(f) at two looks: the P goes, if anything waits for it
+//   blocked     outside of the runtime and asleep, and of the time since the sample, 50 µs at the least, less than half
+//               was spent on a CPU: the P goes if anything waits for it, however short each of its calls is
+//   burning     not asleep, and given some CPU since the sample: once the stretch is a slice long, 10 ms, the P goes if
+//               anything waits for it, however many burn already. They run on as threads, among which the kernel shares
+//               the CPUs
+//   entering    once the stretch is a slice long, an M that is not outside just now, or enters all the time, is asked to
+//               give the P up itself at its next entry. Where that may hold a lock the P is left to the monitor
+//               (`surrendered_ps`), which comes back soon
+//   starved     given no CPU at all: left alone, more threads do not help
+//
+// Those that burn on without a P would have the CPUs in the kernel's slices as much as the Ms with one, and whoever wakes
+// would wait for them. So theirs are made long: the kernel lets who asks for less go first, and all get the same share.
+// Not that of run()'s caller: what it starts later is not to have lost its priority (SCHED_FLAG_RESET_ON_FORK stays).
+// An M gets its own slice back before it takes a P (`take_own_slice_back`). Should it do so while the monitor is still
+// about to make it long, it stays long until that M has no P again.
 //
 // Protocol of a take (bracket.hpp, steps 4 to 6): retake_lock of each candidate, request, ONE membarrier for all of the
 // round, then each is taken if its word did not move. The retake_locks are held across the membarrier: their Ms, should
@@ -36,8 +46,11 @@ class retaker {
 
  private:
   struct p_notes {
-    std::uint32_t tick = 0;
-    nanoseconds_t since = 0;
+    const M* m = nullptr;
+    std::uint32_t picks = 0;
+    nanoseconds_t since = 0;        ///< when this stretch was first seen
+    nanoseconds_t sampled = 0;      ///< when `cpu` was read
+    nanoseconds_t cpu = not_known;  ///< of the M's thread
   };
   struct candidate {
     P* p;
@@ -46,8 +59,10 @@ class retaker {
     bool burning;
   };
   static constexpr unsigned max_candidates = 32;
+  static constexpr nanoseconds_t not_known = -1;
 
   void look_at(P* p, p_notes& notes) noexcept;
+  void judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& notes) noexcept;
   void add(P* p, M* m, std::uint64_t section, bool burning) noexcept;
   bool threads_are_out() const noexcept;
   void ask_for_p(M* m) noexcept;
@@ -60,5 +75,8 @@ class retaker {
   candidate candidates_[max_candidates];
   p_notes notes_[max_width];
 };
+
+/// Of the calling thread, an M's without a P. No lock held.
+void take_own_slice_back(M* m) noexcept;
 
 }  // namespace weft::rt

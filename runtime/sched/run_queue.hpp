@@ -147,6 +147,13 @@ class run_queue {
     }
   }
 
+  // Owner. Where put() puts the next one, and whether all that was put before such a place has left the ring.
+  // 0 locked instructions.
+  std::uint32_t end() const noexcept { return tail_.load(std::memory_order_relaxed); }  // own store
+  bool has_left(std::uint32_t end) const noexcept {
+    return static_cast<std::int32_t>(head_.load(std::memory_order_relaxed) - end) >= 0;
+  }
+
   // Any thread. What a thief saw in runnext before its pause; null if there is nothing. 0 locked instructions.
   T* peek_next() const noexcept { return next_.load(std::memory_order_acquire); }
 

@@ -44,6 +44,8 @@ struct scheduler {
   detail::atomic<poller*> net{nullptr};         ///< null until the first descriptor
   detail::atomic<nanoseconds_t> coarse_now{0};  ///< the clock as somebody last read it
   detail::atomic<int> in_service{0};            ///< Ps that are held or idle, not retired; written under the lock
+  /// A bit for each fiber, by `waker_bit`: after its last wakes it computed on, see ready.cpp. Relaxed: a hint.
+  detail::atomic<std::uint64_t> computing_wakers{0};
 
   // --- the options of this run
 
@@ -89,7 +91,8 @@ struct scheduler {
   /// The size of the global queue as a hint, without the lock; a caller that relies on a zero reads it after
   /// idle_state's fence.
   std::uint32_t global_size() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.size(); }
-  bool global_has_urgent() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.has_urgent(); }
+  std::uint32_t normal_in_global() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.normal_size(); }
+  std::uint32_t urgent_in_global() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.urgent_size(); }
 
   // --- the sleeper in the poller
 

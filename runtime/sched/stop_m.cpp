@@ -76,15 +76,22 @@ bool forget_missed_wake() noexcept WEFT_REQUIRES(sched.lock) {
 }
 
 bool sleep_until_given_p(M* m) noexcept {
+  bool missed = false;
   {
     detail::spin_guard guard(sched.lock);
     if (sched.ended.load(std::memory_order_relaxed)) return false;
-    if (forget_missed_wake()) return true;
-    m->next_p = nullptr;
-    m->wake_word.store(0, std::memory_order_relaxed);
-    m->idle_link = sched.idle_ms;
-    sched.idle_ms = m;
-    ++sched.idle_threads;
+    missed = forget_missed_wake();
+    if (!missed) {
+      m->next_p = nullptr;
+      m->wake_word.store(0, std::memory_order_relaxed);
+      m->idle_link = sched.idle_ms;
+      sched.idle_ms = m;
+      ++sched.idle_threads;
+    }
+  }
+  if (missed) {
+    search_again(m);
+    return true;
   }
   const nanoseconds_t began = steady_now();
   const nanoseconds_t patience = m->is_caller ? never : idle_thread_timeout;

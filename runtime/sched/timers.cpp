@@ -9,30 +9,33 @@
 
 namespace weft::rt {
 
-namespace {
-
 nanoseconds_t read_clock(P* p) noexcept {
   p->now = steady_now();
   sched.coarse_now.store(p->now, std::memory_order_relaxed);
   return p->now;
 }
 
-}  // namespace
-
 void add(pending_timers& all, const timer_heap& heap) noexcept {
   all.earliest = std::min(all.earliest, heap.next_when());
   all.count += heap.size();
 }
-void run_timers(M* m, timer_heap& heap) noexcept {
-  if (heap.next_when() == never) return;
-  const nanoseconds_t now = read_clock(m->p);
+G* run_timers(M* m, timer_heap& heap, bool one_goes_first) noexcept {
+  if (heap.next_when() == never) return nullptr;
+  P* p = m->p;
+  const nanoseconds_t now = read_clock(p);
+  one_goes_first = one_goes_first && p->queue.has_left(p->fired_until);  // else behind those that fired before
   for (bool more = true; more;) {
     fired_timers fired;
     more = heap.run_due(now, fired);
     finish_expired(fired);
     fired.run_deferred();
+    if (fired.ready == 0) continue;
+    if (one_goes_first && !more && fired.ready == 1 && take_ready(m, fired.ready_head)) return fired.ready_head;
+    one_goes_first = false;
     ready_from_loop(m, {fired.ready_head, fired.ready_tail, fired.ready});
+    p->fired_until = p->queue.end();
   }
+  return nullptr;
 }
 
 void run_all_timers(M* m) noexcept {

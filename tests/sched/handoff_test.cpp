@@ -126,7 +126,7 @@ TEST_F(handoff, a_fiber_that_has_lost_its_processor_goes_on_ahead_of_the_global_
       const auto after = weft::debug::stats().handoffs;
       for (int i = 0; i < 5000; ++i) s.go([&] { ran.fetch_add(1); });
       unblock();
-      while (!weft::rt::sched.global_has_urgent() && !back.load()) {
+      while (!weft::rt::sched.urgent_in_global() && !back.load()) {
       }
       s.join();
       ran_before_it = ran_when_back.load();

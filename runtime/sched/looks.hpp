@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// How often the holder of a P looks around: at due timers, the global queue, the poller, and the ring behind a chain of
+// fibers out of `runnext`.
+//
+// Problem: a fiber that parks picks its successor from its own P alone, which costs some ns; a look costs ten times as
+// much, so it cannot come with each pick. But picks are no measure of time: 61 of them last half a microsecond or half a
+// second. And no clock is read at a pick.
+//
+//   the holder    looks at the pick `look_at`, which each look sets `look_every` picks ahead, 61 at the most
+//   the monitor   sets `look_every` to what 100 µs of time have room for, as it has counted since its last look: where
+//                 turns last a millisecond each pick looks around
+//                 asks for a look where none was made for 200 µs (turns have become long since, or one goes on): the
+//                 request stands in the M's bracket, which every entry reads anyway, so it costs a pick nothing. The
+//                 next pick looks. An entry that goes on without a pick has noted it, at least
+//
+// So what waits behind picks waits for 100 µs and a turn, or, where turns have just become long, till the monitor's next
+// look and a turn. What waits behind one turn is for retake.hpp.
+//
+// A P that was idle in between is left at 61: its holder has looked at everything before it gave it up.
+//
+// `picks`, `looks`: stored by the holder, read by the monitor. `look_every`: stored by the monitor, read by the holder.
+// `times_idle`: stored under the scheduler's lock. All relaxed, they are hints. `look_at` belongs to the holder.
+#pragma once
+
+#include "runtime/base/limits.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+namespace weft::rt {
+
+/// Returns true if the pick after `picks` is the one to look around at. The holder of `p`.
+[[gnu::always_inline]] inline bool is_time_to_look(const P* p, std::uint32_t picks) noexcept {
+  return static_cast<std::int32_t>(p->look_at - picks) <= 0;
+}
+inline void look_at_next_pick(P* p) noexcept { p->look_at = p->picks.load(std::memory_order_relaxed); }
+
+/// Counts a look, and says when the next one is. The holder of `p`.
+inline void begin_look(P* p) noexcept {
+  p->looks.store(p->looks.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  p->look_at = p->picks.load(std::memory_order_relaxed) + p->look_every.load(std::memory_order_relaxed);
+}
+/// Counts a pick that was made in the M's loop. The holder of `p`.
+inline void count_in_loop(P* p) noexcept {
+  p->picks.store(p->picks.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+/// The monitor's part. Used by its thread alone, with no lock held.
+class look_pacer {
+ public:
+  void look(nanoseconds_t now) noexcept;
+
+ private:
+  struct p_notes {
+    std::uint32_t picks = 0;
+    std::uint32_t times_idle = 0;
+    nanoseconds_t since = 0;  ///< when these were noted
+    std::uint32_t looks = 0;
+    nanoseconds_t looked = 0;  ///< when they were last seen to move
+  };
+  static void measure(P& p, p_notes& notes, nanoseconds_t now) noexcept;
+  static void ask(P& p, p_notes& notes, nanoseconds_t now) noexcept;
+
+  p_notes notes_[max_width];
+};
+
+}  // namespace weft::rt

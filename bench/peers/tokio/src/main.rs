@@ -3,6 +3,8 @@
 // The same work in tokio: its current-thread runtime at w=1, the multi-threaded one with w workers above (the body
 // runs as a task, so that it is on a worker). Tasks are stackless; channels are tokio's mpsc, with a capacity of 1
 // where ours is unbuffered, because it has nothing closer. Same rows, command line and output as ../../*_bench.cpp.
+mod turns;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -57,6 +59,8 @@ impl Context {
 fn runtime_for(row: &str, w: usize) -> Runtime {
     if row.starts_with("fib") {
         Builder::new_multi_thread().worker_threads(w).enable_all().build().unwrap()
+    } else if row.starts_with("burst") {
+        Builder::new_multi_thread().worker_threads(w).max_blocking_threads(10_000).enable_all().build().unwrap()
     } else {
         runtime(w)
     }
@@ -393,7 +397,7 @@ async fn run_row(c: Context) {
         "parked" => parked(c).await,
         "echo" => echo().await,
         "http" => http().await,
-        other => panic!("{}: no such row", other),
+        _ => turns::run_row(c).await,
     }
 }
 

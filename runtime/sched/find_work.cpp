@@ -87,7 +87,7 @@ G* take_urgent_now(P* p) noexcept {
 
 // Two that hand things to and fro share a slice, and the slice ends, however long or short their turns are.
 void end_chain(P* p) noexcept {
-  if (p->queue.peek_next() == nullptr) {
+  if (p->queue.peek_next() == nullptr || p->queue.has_left(p->queue.end())) {  // or nobody waits for the end of it
     p->chain_since = 0;
     return;
   }

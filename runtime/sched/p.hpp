@@ -43,25 +43,25 @@ struct alignas(64) P {
   run_queue<G> queue;
 
   alignas(64) detail::atomic<std::uint32_t> picks{0};  ///< so far; stored by the holder, read by the monitor
-  std::uint32_t look_at = rarest_look;                 ///< this pick is the M's loop's
-  bool global_went_last = false;                       ///< of the looks, the last one took from the global queue
-  bool timer_went_last = false;       ///< of the visits to the M's loop, the last one let a due fiber go first
-  std::uint32_t fired_until = 0;      ///< place in the ring: those that timers have made ready are before it
-  std::uint32_t yields_in_a_row = 0;  ///< since a yield last took from the global queue, while something was there
-  nanoseconds_t chain_since = 0;      ///< first look that saw the fibers of `runnext` go on; 0: the ring had its turn
-  nanoseconds_t urgent_since = 0;     ///< when an urgent fiber was taken; 0: its turn is over
-  nanoseconds_t others_until = 0;     ///< till then urgent fibers wait for the others
+  detail::atomic<G*> next_waker{nullptr};  ///< who put the fiber there that is in `runnext`; relaxed: a hint
+  std::uint32_t look_at = rarest_look;     ///< this pick is the M's loop's
+  bool global_went_last = false;           ///< of the looks, the last one took from the global queue
+  bool timer_went_last = false;            ///< of the visits to the M's loop, the last one let a due fiber go first
+  std::uint32_t fired_until = 0;           ///< place in the ring: those that timers have made ready are before it
+  std::uint32_t yields_in_a_row = 0;       ///< since a yield last took from the global queue, while something was there
+  nanoseconds_t chain_since = 0;   ///< first look that saw the fibers of `runnext` go on; 0: the ring had its turn
+  nanoseconds_t urgent_since = 0;  ///< when an urgent fiber was taken; 0: its turn is over
+  nanoseconds_t others_until = 0;  ///< till then urgent fibers wait for the others
   std::int32_t number = 0;
   unsigned free_count = 0;
   G* free_list = nullptr;
   std::uint64_t next_id = 0;  ///< ids are handed out in blocks
   std::uint64_t last_id = 0;
-  nanoseconds_t now = 0;                   ///< the clock when it was last read here
-  P* idle_link = nullptr;                  ///< under the scheduler's lock
-  bool in_service = false;                 ///< held, or on the idle list; under the scheduler's lock
-  detail::atomic<M*> m{nullptr};           ///< who holds it; the monitor reads it
-  detail::atomic<G*> next_waker{nullptr};  ///< who put the fiber there that is in `runnext`; relaxed: a hint
-  detail::atomic<std::uint32_t> looks{0};  ///< so far; stored by the holder, read by the monitor
+  nanoseconds_t now = 0;                                  ///< the clock when it was last read here
+  P* idle_link = nullptr;                                 ///< under the scheduler's lock
+  bool in_service = false;                                ///< held, or on the idle list; under the scheduler's lock
+  detail::atomic<M*> m{nullptr};                          ///< who holds it; the monitor reads it
+  detail::atomic<std::uint32_t> looks{0};                 ///< so far; stored by the holder, read by the monitor
   detail::atomic<std::uint32_t> look_every{rarest_look};  ///< picks from look to look; stored by the monitor
   detail::atomic<std::uint32_t> times_idle{0};            ///< written under the scheduler's lock
   stack_cache stacks;

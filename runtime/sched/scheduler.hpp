@@ -39,13 +39,13 @@ struct scheduler {
 
   alignas(64) detail::atomic<int> procs{0};  ///< Ps in use; 0: no runtime runs
   detail::atomic<int> known_procs{0};        ///< Ps ever made; searchers look at all of them
+  /// A bit for each fiber, by `waker_bit`: after its last wakes it computed on, see ready.cpp. Relaxed: a hint.
+  detail::atomic<std::uint64_t> computing_wakers{0};
   detail::atomic<P*> all_ps[max_width]{};
   detail::atomic<M*> all_ms{nullptr};
   detail::atomic<poller*> net{nullptr};         ///< null until the first descriptor
   detail::atomic<nanoseconds_t> coarse_now{0};  ///< the clock as somebody last read it
   detail::atomic<int> in_service{0};            ///< Ps that are held or idle, not retired; written under the lock
-  /// A bit for each fiber, by `waker_bit`: after its last wakes it computed on, see ready.cpp. Relaxed: a hint.
-  detail::atomic<std::uint64_t> computing_wakers{0};
 
   // --- the options of this run
 

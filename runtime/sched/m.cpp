@@ -43,7 +43,7 @@ void set_current_m(M* m) noexcept { sim::slot(sim::slot_of::machine) = m; }
   const bool looks = m->look_wanted.load(std::memory_order_relaxed);
   m->look_wanted.store(false, std::memory_order_relaxed);
   if (m->p != nullptr) {
-    if (looks) look_at_next_pick(m->p);
+    if (looks) look_at_each_pick(m->p);
     if (!slice_is_over) return;
     if (how == at_entry::keep_p || !work_waits_for(m->p)) return;
     P* p = m->p;

@@ -11,7 +11,8 @@
 // its attention at once. It looks every 10 ms while no second fiber exists.
 //
 // An allowance bounds what attention may cost: the looks that are not quick ones draw on it, by the CPU time they use,
-// and it grows by one part in 50 of the time. Once it is used up the monitor looks every 2 ms, and nobody calls for it.
+// and it grows by one part in 50 of the time, and with each event. Once it is used up the monitor looks every 2 ms, and
+// nobody calls for it.
 //
 // When every P is idle it naps, and sleeps if nothing was picked meanwhile: Ps that are idle for some microseconds at a
 // time would pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own`
@@ -54,6 +55,7 @@ constexpr nanoseconds_t attention_span_of_the_frequent = 150 * millisecond;
 constexpr nanoseconds_t one_event = 5 * millisecond;  ///< what happens within that is one
 constexpr nanoseconds_t largest_allowance = 20 * millisecond;
 constexpr nanoseconds_t allowed_part = 50;
+constexpr nanoseconds_t allowed_for_an_event = 8 * millisecond;
 constexpr int quick_rounds = 8;
 constexpr nanoseconds_t back_after = 60 * microsecond;
 constexpr nanoseconds_t tidy_every = 500 * millisecond;
@@ -131,7 +133,10 @@ class monitor {
     return now_ - last_event_ < (frequent_ ? attention_span_of_the_frequent : attention_span);
   }
   void attend() noexcept {
-    if (now_ - last_event_ >= one_event) frequent_ = now_ - last_event_ < attention_span_of_the_frequent;
+    if (now_ - last_event_ >= one_event) {
+      frequent_ = now_ - last_event_ < attention_span_of_the_frequent;
+      allowance_ = std::min(allowance_ + allowed_for_an_event, largest_allowance);
+    }
     last_event_ = now_;
     delay_ = std::min(delay_, attentive);
     sched.monitor_is_slow.store(false, std::memory_order_relaxed);

@@ -62,7 +62,7 @@ struct alignas(64) P {
   bool in_service = false;                                ///< held, or on the idle list; under the scheduler's lock
   detail::atomic<M*> m{nullptr};                          ///< who holds it; the monitor reads it
   detail::atomic<std::uint32_t> looks{0};                 ///< so far; stored by the holder, read by the monitor
-  detail::atomic<std::uint32_t> look_every{rarest_look};  ///< picks from look to look; stored by the monitor
+  detail::atomic<std::uint32_t> look_every{rarest_look};  ///< picks from look to look; stored by both
   detail::atomic<std::uint32_t> times_idle{0};            ///< written under the scheduler's lock
   stack_cache stacks;
 

@@ -80,8 +80,11 @@ inline std::int64_t set_slice(int thread_id, std::int64_t slice) noexcept {
     std::uint64_t runtime, deadline, period;
   } attributes{};
   constexpr std::uint64_t reset_on_fork = 1;  // SCHED_FLAG_RESET_ON_FORK: a thread that it starts is none of ours
+  // Under a filter of system calls, for which these two may be deadly, nothing is asked.
+  if (prctl(PR_GET_SECCOMP) != 0) return -1;
   if (syscall(SYS_sched_getattr, thread_id, &attributes, sizeof attributes, 0) != 0) return -1;
-  if (attributes.policy != SCHED_OTHER || attributes.runtime == 0) return -1;
+  // What it starts would lose a negative nice value.
+  if (attributes.policy != SCHED_OTHER || attributes.nice < 0 || attributes.runtime == 0) return -1;
   const auto former = static_cast<std::int64_t>(attributes.runtime);
   attributes.flags = reset_on_fork;
   attributes.runtime = static_cast<std::uint64_t>(slice);

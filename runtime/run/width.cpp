@@ -2,7 +2,7 @@
 // How many Ps are in use, and changing that while fibers run, without stopping anybody.
 //
 // A P beyond the new width is taken off the idle list at once; a busy one is retired by whoever holds it, at its next
-// visit to the M's loop (each 61st pick at the latest), or by the monitor if that fiber neither parks nor picks. Its
+// visit to the M's loop (looks.hpp), or by the monitor if that fiber neither parks nor picks. Its
 // fibers go to the global queue; its timers stay in its heap, which whoever searches or sleeps looks at for ever.
 // Invariant, under the scheduler's lock: `in_service` is true exactly for the Ps that are held or on the idle list.
 #include "runtime/run/width.hpp"

@@ -31,7 +31,8 @@
 // and the monitor executes Atomics::fence_seq_cst() at 5. To keep this choice off the fast path it is a bit of the
 // request word: there is one load and one branch for both.
 //
-// A request without steps 5 and 6 is allowed too: it says "your slice is over" to an M whose every entry succeeds.
+// A request without steps 5 and 6 is allowed too: it brings a wish ("your slice is over", "look around") to an M whose
+// every entry succeeds.
 #pragma once
 
 #include <cassert>

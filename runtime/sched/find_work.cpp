@@ -41,9 +41,9 @@ G* take_global(P* p, bool only_one) noexcept {
   const auto procs = static_cast<std::uint32_t>(sched.procs.load(std::memory_order_relaxed));
   const std::uint32_t room = run_queue<G>::capacity - std::min(p->queue.size(), run_queue<G>::capacity);
   std::uint32_t n = only_one ? 1 : std::min({size, size / procs + 1, max_batch, room + 1});
-  G* first = sched.global.pop();
+  G* first = sched.global.pop_normal();
   while (--n > 0) {
-    [[maybe_unused]] const bool fits = p->queue.put(sched.global.pop());
+    [[maybe_unused]] const bool fits = p->queue.put(sched.global.pop_normal());
     assert(fits && "thieves only take");
   }
   return first;
@@ -51,7 +51,6 @@ G* take_global(P* p, bool only_one) noexcept {
 
 namespace {
 
-constexpr nanoseconds_t slice = 10'000'000;
 /// So long fibers out of `runnext` go on before the ring has its turn.
 constexpr nanoseconds_t chain = 1'000'000;
 constexpr int steal_rounds = 3;
@@ -86,20 +85,22 @@ G* take_urgent_now(P* p) noexcept {
 }
 
 // Two that hand things to and fro share a slice, and the slice ends, however long or short their turns are.
-void end_chain(P* p) noexcept {
+// Returns true if it does: then it is the ring's turn.
+bool end_chain(P* p) noexcept {
   if (p->queue.peek_next() == nullptr || p->queue.has_left(p->queue.end())) {  // or nobody waits for the end of it
     p->chain_since = 0;
-    return;
+    return false;
   }
   const nanoseconds_t now = read_clock(p);
   if (p->chain_since == 0) {
     p->chain_since = now;
-    return;
+    return false;
   }
-  if (now - p->chain_since < chain) return;
+  if (now - p->chain_since < chain) return false;
   p->chain_since = 0;
   make_room(p);
   if (G* next = p->queue.get_next()) p->queue.put(next);
+  return true;
 }
 
 G* steal(M* m) noexcept {
@@ -162,9 +163,10 @@ G* look(M* m) noexcept {
   if (is_time_to_look(p, p->picks.load(std::memory_order_relaxed))) {
     begin_look(p);
     run_retired_timers(m);
-    end_chain(p);
-    // By turns with the own queue: where turns are long each pick is a look.
-    G* g = p->global_went_last ? nullptr : take_global(p, true);
+    const bool ring_is_due = end_chain(p);
+    // By turns with the own queue where each pick is a look.
+    const bool own_is_due = p->global_went_last && p->look_every.load(std::memory_order_relaxed) == 1;
+    G* g = ring_is_due || own_is_due ? nullptr : take_global(p, true);
     p->global_went_last = g != nullptr;
     // Also with a fiber from the global queue in hand: while that queue never runs empty, nobody else looks there.
     poll_into_queue(m);
@@ -238,7 +240,7 @@ void retire_p(M* m) noexcept {
 G* find_work(M* m) noexcept {
   int vain = 0;
   for (;;) {
-    if (m->p == nullptr) take_own_slice_back(m);
+    take_own_slice_back(m);
     if (sched.ended.load(std::memory_order_acquire)) return nullptr;
     if (m->pinned_g != nullptr) {
       if (G* g = take_due(m)) {

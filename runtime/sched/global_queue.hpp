@@ -72,7 +72,7 @@ class global_queue {
     normal_.append(batch);
     publish();
   }
-  G* pop() noexcept { return pop_from(normal_); }
+  G* pop_normal() noexcept { return pop_from(normal_); }
   G* pop_urgent() noexcept { return pop_from(urgent_); }
   /// Walks over all of them: for an M that may run nothing else.
   G* take_pinned_to(const M* m) noexcept {

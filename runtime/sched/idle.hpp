@@ -17,15 +17,15 @@
 //       (put_next's exchange is the fence; the fiber it displaced goes to the ring after it, without one: see
 //       run_queue.hpp.)
 //    2  if (submit_wants_wake()) wake.      Pairs with 9. Waking nobody is right for `ready` into an empty runnext:
-//       its caller is about to park and to run that fiber itself; the monitor's tick is the safety net. Nor does a
-//       yield wake anybody. Of both, what is still in the queue after an M's pick in its loop (each 61st at the latest)
-//       is announced then: if (left_over_wants_wake(own queue)) wake. A pair that hands things to and fro leaves
-//       nothing: whoever came for it would find nothing.
+//       its caller is about to park and to run that fiber itself, unless it is known to compute on (ready.cpp); the
+//       monitor's tick is the safety net. Nor does a yield wake anybody. Of both, what is still in the queue after a look
+//       around and a pick in an M's loop (looks.hpp) is announced then: if (left_over_wants_wake(own queue)) wake. A pair
+//       that hands things to and fro leaves nothing: whoever came for it would find nothing.
 //   Wake (the caller owns a searcher's count now, and hands it to the M that it wakes)
 //    3  Lock. No idle P: wake_failed(), unlock, done. Else pop it, take_p(), pop an idle M or start one, unlock; the M
 //       begins at 5, searching. If no thread could be started: put the P back, give_up_p(true).
 //   Find work (an M with a P, inside its bracket)
-//    4  Due timers, global queue each 61st time, own queue, batch from the global queue, poll: none of these needs to
+//    4  Due timers, global queue where it is time to look, own queue, batch from the global queue, poll: none of these needs to
 //       search. To steal: if not searching yet: if (!may_search(procs)) go to 8; begin_search().
 //    5  Steal rings; the timers and runnexts of others only in the last round.
 //    6  Runnext: x = victim.peek_next(); if null, next victim. Pause some microseconds. If the victim's M is inside its

@@ -4,6 +4,7 @@
 #include "runtime/sched/idle_p.hpp"
 #include "runtime/sched/looks.hpp"
 #include "runtime/sched/pending_work.hpp"
+#include "runtime/sched/retake.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::rt {
@@ -38,10 +39,8 @@ void set_current_m(M* m) noexcept { sim::slot(sim::slot_of::machine) = m; }
     detail::spin_guard guard(m->retake_lock);
     m->section.accept();
   }
-  const bool slice_is_over = m->slice_over.load(std::memory_order_relaxed);
-  m->slice_over.store(false, std::memory_order_relaxed);
-  const bool looks = m->look_wanted.load(std::memory_order_relaxed);
-  m->look_wanted.store(false, std::memory_order_relaxed);
+  const bool slice_is_over = m->slice_over.exchange(false, std::memory_order_relaxed);
+  const bool looks = m->look_wanted.exchange(false, std::memory_order_relaxed);
   if (m->p != nullptr) {
     if (looks) look_at_each_pick(m->p);
     if (!slice_is_over) return;
@@ -56,8 +55,10 @@ void set_current_m(M* m) noexcept { sim::slot(sim::slot_of::machine) = m; }
     return;
   }
   // Gone. Any idle P will do; without one this fiber goes on as a plain thread would, as it does inside blocking(f). So
-  // does one whose thread must first get its own slice back, by a system call: a lock may be held here.
-  if (m->in_blocking != 0 || m->former_slice.load(std::memory_order_relaxed) != 0) return;
+  // does one whose thread would first have to get its own slice back, by a system call, while a lock may be held.
+  if (m->in_blocking != 0) return;
+  if (how == at_entry::hand_p_over) take_own_slice_back(m);
+  if (m->former_slice.load(std::memory_order_relaxed) != 0) return;
   {
     detail::spin_guard guard(sched.lock);
     if (P* p = take_idle_p()) own(m, p);

@@ -10,9 +10,9 @@
 // while work waits it comes back once after 60 µs, at any pace: that one may have blocked just now. `blocking(f)` gets
 // its attention at once. It looks every 10 ms while no second fiber exists.
 //
-// An allowance bounds what attention may cost: the looks that are not quick ones draw on it, by the CPU time they use,
-// and it grows by one part in 50 of the time, and with each event. Once it is used up the monitor looks every 2 ms, and
-// nobody calls for it.
+// An allowance bounds what attention may cost where it finds nothing: the looks that are not quick ones draw on it, by
+// the CPU time they use, and it grows by one part in 50 of the time, and with each event. Once it is used up the
+// monitor looks every 2 ms, and nobody calls for it.
 //
 // When every P is idle it naps, and sleeps if nothing was picked meanwhile: Ps that are idle for some microseconds at a
 // time would pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own`
@@ -56,6 +56,7 @@ constexpr nanoseconds_t one_event = 5 * millisecond;  ///< what happens within t
 constexpr nanoseconds_t largest_allowance = 20 * millisecond;
 constexpr nanoseconds_t allowed_part = 50;
 constexpr nanoseconds_t allowed_for_an_event = 8 * millisecond;
+constexpr nanoseconds_t most_for_a_look = 50 * microsecond;  ///< the rest went into other duties
 constexpr int quick_rounds = 8;
 constexpr nanoseconds_t back_after = 60 * microsecond;
 constexpr nanoseconds_t tidy_every = 500 * millisecond;
@@ -138,7 +139,7 @@ class monitor {
       allowance_ = std::min(allowance_ + allowed_for_an_event, largest_allowance);
     }
     last_event_ = now_;
-    delay_ = std::min(delay_, attentive);
+    if (allowance_ >= 0) delay_ = std::min(delay_, attentive);
     sched.monitor_is_slow.store(false, std::memory_order_relaxed);
   }
 
@@ -154,7 +155,7 @@ class monitor {
 
   void draw() noexcept {
     const nanoseconds_t cpu = os::cpu_time(clock_);
-    if (quiet_rounds_ >= quick_rounds) allowance_ -= cpu - drawn_at_;
+    if (quiet_rounds_ >= quick_rounds) allowance_ -= std::min(cpu - drawn_at_, most_for_a_look);
     allowance_ = std::clamp(allowance_ + (now_ - allowed_at_) / allowed_part, -largest_allowance, largest_allowance);
     drawn_at_ = cpu;
     allowed_at_ = now_;

@@ -20,8 +20,9 @@ bool anything_to_do(bool with_runnext) noexcept {
   return timers.earliest != never && sched.timers.get_up_for(timers) <= steady_now();
 }
 
-bool work_waits_for(const P* p) noexcept {
-  if (!p->queue.empty() || sched.global_size() != 0) return true;
+bool work_waits_in(const P* p) noexcept { return !p->queue.empty() || sched.global_size() != 0; }
+
+bool work_waits_elsewhere() noexcept {
   if (sched.idle.idle_ps() != 0) return false;
   const poller* net = sched.net.load(std::memory_order_acquire);
   if (net != nullptr && net->has_waiters()) return true;

@@ -12,8 +12,11 @@ namespace weft::rt {
 bool anything_to_do(bool with_runnext) noexcept;
 inline bool work_anywhere() noexcept { return anything_to_do(true); }
 
+/// The two halves of `work_waits_for`: what lies in its queue and the global one, and what does not depend on `p`.
+bool work_waits_in(const P* p) noexcept;
+bool work_waits_elsewhere() noexcept;
 /// Returns true if somebody would run if the M that holds `p` gave it away. Sockets, timers and the rings of other Ps
 /// count if no P is idle: else somebody steals, and sleeps in the poller, or the monitor sends an M there (poll.hpp).
-bool work_waits_for(const P* p) noexcept;
+inline bool work_waits_for(const P* p) noexcept { return work_waits_in(p) || work_waits_elsewhere(); }
 
 }  // namespace weft::rt

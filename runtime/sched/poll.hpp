@@ -2,7 +2,7 @@
 // Sleeping where timers and sockets are heard: in the poller, or on a futex until the first descriptor is opened. One M
 // at a time does so, `polling_m`, with the next timer as its time-out (timer_watch.hpp).
 //
-// Problem: an M that is busy looks there at each 61st pick at the latest, which is late where fibers compute. So beside
+// Problem: an M that is busy looks there now and then (looks.hpp), which is late where fibers compute. So beside
 // an idle P, while a descriptor is open or a timer runs, an M shall sleep there. Who sees to it:
 //
 //   whoever gives up a P       sleeps there if nobody does (find_work.cpp)

@@ -15,7 +15,6 @@ namespace {
 constexpr nanoseconds_t microsecond = 1'000;
 constexpr nanoseconds_t overdue_after = 20 * microsecond;
 constexpr nanoseconds_t blocked_after = 50 * microsecond;
-constexpr nanoseconds_t slice = 10'000 * microsecond;
 
 // A clock that moves between two readings is the cheaper answer. One that stands still may be that of a thread which
 // waits for the monitor's CPU.
@@ -25,7 +24,7 @@ bool sleeps(const M& m, nanoseconds_t read) noexcept {
 
 void make_slice_long(M& m) noexcept {
   constexpr nanoseconds_t longest = 100'000 * microsecond;  // that the kernel allows
-  if (m.is_caller || m.former_slice.load(std::memory_order_relaxed) != 0) return;
+  if (m.former_slice.load(std::memory_order_relaxed) != 0) return;
   const nanoseconds_t former = os::set_slice(m.tid.load(std::memory_order_relaxed), longest);
   if (former > 0) m.former_slice.store(former, std::memory_order_relaxed);
 }
@@ -37,6 +36,7 @@ retaker::findings retaker::look(nanoseconds_t now, bool came_back) noexcept {
   came_back_ = came_back;
   count_ = 0;
   found_ = {};
+  waits_elsewhere_.reset();
   const int known = sched.known_procs.load(std::memory_order_acquire);
   for (int i = 0; i < known; ++i) look_at(sched.all_ps[i].load(std::memory_order_acquire), notes_[i]);
   found_.taken = take_candidates() != 0;
@@ -56,13 +56,13 @@ void retaker::look_at(P* p, p_notes& notes) noexcept {
     m->seen_section = section;
     m->seen_since = now_;
   }
-  if (!work_waits_for(p)) {
+  if (!work_waits(p)) {
     notes.cpu = not_known;
   } else if (!bracket<std_atomics>::outside(section)) {
     if (now_ - notes.since >= slice) ask_for_p(m);
   } else if (m->blocking_now.load(std::memory_order_relaxed)) {
     if (!moved)
-      add(p, m, section, false);
+      add(p, m, section, m->seen_since, false);
     else if (!came_back_)
       found_.come_back = true;
   } else {
@@ -81,34 +81,40 @@ void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& note
     return;
   }
   if (elapsed < blocked_after) {
-    found_.come_back = true;
+    if (!came_back_) found_.come_back = true;
     return;
   }
   const bool used_half = 2 * (cpu - notes.cpu) >= elapsed;
   if (!used_half && os::is_asleep(m->tid.load(std::memory_order_relaxed))) {
-    add(p, m, section, false);
+    add(p, m, section, notes.sampled, false);
     return;
   }
   if (now_ - notes.since >= slice && cpu - notes.cpu > 2 * microsecond) {  // however little of a CPU it is given
     if (moved)
       ask_for_p(m);
     else
-      add(p, m, section, true);
+      add(p, m, section, notes.since, true);
     return;
   }
   if (!used_half && elapsed < slice)
     return;  // its CPU is somebody else's, or it computes just now and will sleep again
-  if (used_half && sleeps(*m, cpu)) found_.come_back = true;
+  if (used_half && !came_back_ && sleeps(*m, cpu)) found_.come_back = true;
   notes.cpu = cpu;
   notes.sampled = now_;
 }
 
-void retaker::add(P* p, M* m, std::uint64_t section, bool burning) noexcept {
+bool retaker::work_waits(const P* p) noexcept {
+  if (work_waits_in(p)) return true;
+  if (!waits_elsewhere_) waits_elsewhere_ = work_waits_elsewhere();
+  return *waits_elsewhere_;
+}
+
+void retaker::add(P* p, M* m, std::uint64_t section, nanoseconds_t since, bool burning) noexcept {
   if (threads_are_out()) return;
   // An M that changes its P while we look shows up at both; its retake_lock is to be taken once.
   for (unsigned i = 0; i < count_; ++i)
     if (candidates_[i].m == m) return;
-  if (count_ < max_candidates) candidates_[count_++] = {p, m, section, burning};
+  if (count_ < max_candidates) candidates_[count_++] = {p, m, section, since, burning, false};
 }
 
 // Then a P is left where it is: nobody could go on with it.
@@ -126,8 +132,7 @@ bool retaker::threads_are_out() const noexcept {
 
 void retaker::ask_for_p(M* m) noexcept {
   if (threads_are_out()) return;
-  found_.come_back = true;  // for what it surrenders
-  m->slice_over.store(true, std::memory_order_relaxed);
+  if (!m->slice_over.exchange(true, std::memory_order_relaxed)) found_.come_back = true;  // for what it surrenders
   detail::spin_guard guard(m->retake_lock);
   m->section.request();
 }
@@ -141,23 +146,24 @@ unsigned retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   fence_all_threads();
   unsigned taken = 0;
   for (unsigned i = 0; i < count_; ++i) {
-    const candidate& c = candidates_[i];
+    candidate& c = candidates_[i];
     const bool take = c.m->section.unchanged(c.section) && c.m->p == c.p;
     if (take) {
       c.m->p = nullptr;
       c.p->m.store(nullptr, std::memory_order_relaxed);
       c.p->handoffs.add();
-    } else {
+      c.long_slice = c.burning && !c.m->is_caller;
+    } else if (!c.m->slice_over.load(std::memory_order_relaxed) && !c.m->look_wanted.load(std::memory_order_relaxed)) {
       c.m->section.withdraw();
     }
     c.m->retake_lock.unlock();
     if (take) candidates_[taken++] = c;
   }
   for (unsigned i = 0; i < taken; ++i) {
-    // Before the P is anybody's, while the fiber is still at it.
-    note_handoff(*candidates_[i].m, candidates_[i].burning, now_ - candidates_[i].m->seen_since);
-    if (candidates_[i].burning) make_slice_long(*candidates_[i].m);
-    pass_on(candidates_[i].p);
+    const candidate& c = candidates_[i];
+    note_handoff(*c.m, c.burning, now_ - c.since);  // before the P is anybody's, while the fiber is still at it
+    if (c.long_slice) make_slice_long(*c.m);
+    pass_on(c.p);
   }
   return taken;
 }

@@ -18,8 +18,8 @@
 // Those that burn on without a P would have the CPUs in the kernel's slices as much as the Ms with one, and whoever wakes
 // would wait for them. So theirs are made long: the kernel lets who asks for less go first, and all get the same share.
 // Not that of run()'s caller: what it starts later is not to have lost its priority (SCHED_FLAG_RESET_ON_FORK stays).
-// An M gets its own slice back before it takes a P (`take_own_slice_back`). Should it do so while the monitor is still
-// about to make it long, it stays long until that M has no P again.
+// An M gets its own slice back in its loop (`take_own_slice_back`). Should it be there while the monitor is still about to
+// make it long, it stays long until the next visit.
 //
 // Protocol of a take (bracket.hpp, steps 4 to 6): retake_lock of each candidate, request, ONE membarrier for all of the
 // round, then each is taken if its word did not move. The retake_locks are held across the membarrier: their Ms, should
@@ -29,10 +29,15 @@
 // Used by the monitor's thread alone, with no lock held.
 #pragma once
 
+#include <optional>
+
 #include "runtime/base/limits.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::rt {
+
+/// The longest turn of a fiber while others wait for its P.
+constexpr nanoseconds_t slice = 10'000'000;
 
 class retaker {
  public:
@@ -56,14 +61,17 @@ class retaker {
     P* p;
     M* m;
     std::uint64_t section;
+    nanoseconds_t since;
     bool burning;
+    bool long_slice;
   };
   static constexpr unsigned max_candidates = 32;
   static constexpr nanoseconds_t not_known = -1;
 
   void look_at(P* p, p_notes& notes) noexcept;
   void judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& notes) noexcept;
-  void add(P* p, M* m, std::uint64_t section, bool burning) noexcept;
+  bool work_waits(const P* p) noexcept;
+  void add(P* p, M* m, std::uint64_t section, nanoseconds_t since, bool burning) noexcept;
   bool threads_are_out() const noexcept;
   void ask_for_p(M* m) noexcept;
   unsigned take_candidates() noexcept;
@@ -73,10 +81,11 @@ class retaker {
   findings found_;
   unsigned count_ = 0;
   candidate candidates_[max_candidates];
+  std::optional<bool> waits_elsewhere_;  ///< in this look, once it was asked for
   p_notes notes_[max_width];
 };
 
-/// Of the calling thread, an M's without a P. No lock held.
+/// Of the calling thread, an M's. No lock held.
 void take_own_slice_back(M* m) noexcept;
 
 }  // namespace weft::rt

@@ -77,6 +77,7 @@ void attach_thread(M* m) noexcept {
   m->eh = thread_eh_globals();
   m->tid.store(os::this_thread_id(), std::memory_order_relaxed);
   m->cpu_clock = os::this_thread_cpu_clock();
+  m->former_slice.store(0, std::memory_order_relaxed);  // of the thread that it had before
   describe_thread_stack(m->loop_view);
   give_thread_altstack();
   os::sleep_exactly_from_now_on();

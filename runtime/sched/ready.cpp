@@ -181,8 +181,9 @@ void ready_from_loop(M* m, g_list batch) noexcept {
 }
 
 bool take_ready(M* m, G* g) noexcept {
-  if (g->kind == g_kind::thread || g->parked_without_p || g->pinned != nullptr || sched.migrate_on_wake) return false;
-  wait_until_off_cpu(g);
+  if (g->kind == g_kind::thread) return false;
+  wait_until_off_cpu(g);  // it may be about to park still, and only then is it said how
+  if (g->parked_without_p || g->pinned != nullptr || sched.migrate_on_wake) return false;
   m->p->wakes.add();
   return true;
 }

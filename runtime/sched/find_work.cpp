@@ -147,11 +147,17 @@ G* take_urgent(P* p) noexcept {
   return take_urgent_now(p);
 }
 
-// A fiber whose timer has fired alone has waited for its time, not for its turn, so it goes ahead of the queue. Not
-// twice in a row: many that sleep and compute by turns must not starve what waits there.
+// A fiber whose timer has fired alone has waited for its time, not for its turn, so it goes ahead of the queue. By turns
+// with it: many that sleep and compute must not starve what waits there. What is due at the queue's turn is due at the
+// next pick, too: behind all of the queue a ticker would lose its step.
 G* take_due_timer(M* m) noexcept {
   P* p = m->p;
-  G* g = run_timers(m, p->timers, !p->timer_went_last);
+  if (p->timer_went_last && !p->queue.empty()) {
+    p->timer_went_last = false;
+    if (p->timers.next_when() <= read_clock(p)) look_at_next_pick(p);
+    return nullptr;
+  }
+  G* g = run_timers(m, p->timers, true);
   p->timer_went_last = g != nullptr;
   return g;
 }

@@ -300,6 +300,34 @@ TEST_F(time_share, yielders_have_many_turns_beside_each_blocking_call_of_sleeper
   beside_blocking_calls([] { weft::sleep_for(1us); });
 }
 
+/// Threads for them are started one after another; a plain thread shows how many ticks that has room for.
+TEST_F(time_share, a_ticker_goes_on_beside_a_burst_of_blocking_calls) {
+  weft::run({.maxprocs = 1}, [] {
+    std::atomic<bool> all_begun{false};
+    counter ticks{0}, thread_ticks{0};
+    constexpr int size = 200;
+    std::atomic<int> begun{0};
+    weft::scope s;
+    s.go([&] {
+      for (; !all_begun.load(); count(ticks)) weft::sleep_for(1ms);
+    });
+    std::thread ticker([&] {
+      for (; !all_begun.load(); count(thread_ticks)) usleep(1000);
+    });
+    for (int i = 0; i < size; ++i) {
+      s.go([&] {
+        weft::blocking([&] {
+          if (begun.fetch_add(1) == size - 1) all_begun.store(true);
+          usleep(100'000);
+        });
+      });
+    }
+    s.join();
+    EXPECT_GT(16 * look_at(ticks) + 20, look_at(thread_ticks));
+    weft::blocking([&] { ticker.join(); });
+  });
+}
+
 template <class F>
 void beside_hogs(int processors, F turn) {
   weft::run({.maxprocs = processors}, [&] {

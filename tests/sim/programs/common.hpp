@@ -47,9 +47,12 @@ class lateness {
 };
 
 // Of `many` that come at once and never wait each has 10 ms with a P first, and the monitor's tick; then it is a thread
-// among those that share the CPUs, for which the monitor and the next M wait with each turn. However many Ps there are:
-// all may lie in the queue of one, while the others' holders, whose own queues are empty, run on.
-inline instant turns_of(int many) noexcept { return 10 * ms + many * (12 * ms + 2 * many * current_plan().slice); }
+// among those that share the CPUs, for which the monitor and the next M wait. However many Ps there are: all may lie in
+// the queue of one, while the others' holders, whose own queues are empty, run on.
+inline instant turns_of(int many) noexcept { return 10 * ms + many * (10 * ms + 3 * current_plan().slice); }
+
+// For what waits for no burner, only for a thread whose CPU is another's for a slice: the monitor's, or an M's.
+inline instant a_slice_and(instant time) noexcept { return current_plan().slice + time; }
 
 struct failure : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -88,6 +91,6 @@ bool ended_with_the_runtime(F&& f) {
 
 // Who never waits keeps a P for 10 ms, and up to nine others come before: the most that `turns_of` is. What the
 // monitor's tick is to announce, or a timer whose P is to be taken, waits for its and the next M's time on the CPU.
-inline constexpr bounds load = {.ready = 700 * ms, .ready_beside_idle = 60 * ms, .overdue = 150 * ms};
+inline constexpr bounds load = {.ready = 160 * ms, .ready_beside_idle = 6 * ms, .overdue = 30 * ms};
 
 }  // namespace sim

@@ -275,7 +275,7 @@ void thread_local_waits() {
 constexpr program all[] = {
     {"several_runs", several_runs},
     {"main_throws", main_throws},
-    {"left_behind", left_behind},
+    {"left_behind", left_behind, {.ready = 3'500 * us, .ready_beside_idle = 2 * ms, .overdue = 4'500 * us}},
     {"plain_senders", plain_senders},
     {"plain_threads_do_all", plain_threads_do_all},
     {"last_wake", last_wake},

@@ -110,7 +110,8 @@ void hogs_of(hog what) {
     for (int i = 0; i < 3; ++i) late.sleep(5 * ms);
     stop = true;
     s.join();
-    late.expect_at_most(what == hog::yield ? 2 * a_slice_and(500 * us) : turns_of(many), "a sleeper beside hogs is late");
+    late.expect_at_most(what == hog::yield ? 2 * a_slice_and(500 * us) : turns_of(many),
+                        "a sleeper beside hogs is late");
   });
 }
 
@@ -315,7 +316,8 @@ void urgent_fibers_starve_others() {
     weft::sleep_for(40ms);
     stop = true;
     s.join();
-    for (const lateness& each : gap) each.expect_at_most(a_slice_and(500 * us), "a yielding fiber beside blocking ones is late");
+    for (const lateness& each : gap)
+      each.expect_at_most(a_slice_and(500 * us), "a yielding fiber beside blocking ones is late");
     if (current_plan().in_time()) expect(turns > 500, "those that yield have a fair share");
   });
 }
@@ -363,9 +365,7 @@ constexpr program all[] = {
     {"burst_of_blocking_calls", burst_of_blocking_calls, {.ready = 7 * ms, .ready_beside_idle = 3 * ms, .overdue = ms}},
     {"mark_of_a_burner_stays", mark_of_a_burner_stays, load},
     {"entries_keep_the_p", entries_keep_the_p, load},
-    {"sleeper_beside_slices",
-     sleeper_beside_slices,
-     {.ready = 2 * ms, .ready_beside_idle = ms, .overdue = 4'500 * us}},
+    {"sleeper_beside_slices", sleeper_beside_slices, {.ready = 2 * ms, .ready_beside_idle = ms, .overdue = 4'500 * us}},
     {"urgent_fibers_starve_others", urgent_fibers_starve_others, beside_short_turns},
     {"wake_and_compute_on", wake_and_compute_on, {.ready = 18 * ms, .ready_beside_idle = 18 * ms, .overdue = ms}},
 };

@@ -116,6 +116,34 @@ void a_missed_wake_is_made_up_for() {
   });
 }
 
+// The wake finds no thread just as the last one lies down, which takes one of those that were woken.
+void missed_as_the_last_lies_down() {
+  set_thread_starts(thread_starts::refused);
+  weft::run({.maxprocs = 3}, [] {
+    for (int i = 0; i < 30; ++i) {
+      weft::event e;
+      bool begin = false;
+      weft::scope s;
+      for (int k = 0; k < 3; ++k)
+        s.go([&] {
+          e.wait();
+          block(20 * us);
+        });
+      foreign_thread plain([&] {
+        while (!begin) compute(100);
+        compute(static_cast<instant>(choose(4'000)));
+        e.set();
+      });
+      weft::sleep_for(50us);
+      begin = true;
+      weft::sleep_for(200us);
+      s.join();
+      weft::blocking([&] { plain.join(); });
+    }
+    set_thread_starts(thread_starts::as_planned);
+  });
+}
+
 // A limit is kept; and what a spawn costs beside it, in steps: each walks over all Ps twice.
 void spawn_with_a_limit() {
   weft::run({.maxprocs = 16, .max_fibers = 8}, [] {
@@ -175,6 +203,7 @@ constexpr program all[] = {
     {"a_missed_wake_is_made_up_for",
      a_missed_wake_is_made_up_for,
      {.ready = 18 * ms, .ready_beside_idle = 18 * ms, .overdue = ms}},
+    {"missed_as_the_last_lies_down", missed_as_the_last_lies_down},
     {"spawn_with_a_limit", spawn_with_a_limit},
     {"stacks_of_many_sizes", stacks_of_many_sizes},
 };

@@ -289,8 +289,7 @@ void threads_serve() {
 
 // One of 700 that finds no stack, or whose thread stands still, waits for all the others once more.
 // Sockets do not wait for the monitor, which looks there each 10 ms.
-constexpr bounds seven_hundred = {
-    .ready = 280 * ms, .ready_beside_idle = ms, .overdue = 10 * ms, .edge = ms};
+constexpr bounds seven_hundred = {.ready = 280 * ms, .ready_beside_idle = ms, .overdue = 10 * ms, .edge = ms};
 
 constexpr program all[] = {
     {"thread_reads", thread_reads, load},

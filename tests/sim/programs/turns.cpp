@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who has turns, and how soon, where these are long or short, and one waits for another's.
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -151,30 +153,36 @@ void sleepers_in_their_order() {
   });
 }
 
-// It goes on at once, by `runnext`, as whoever wakes it gives up the CPU: only those that do so for long wait for the
-// others in the ring.
+// It goes on at once, by `runnext`, as whoever wakes it parks: only those that do so for long wait for the ring. These
+// give way to it after 0.1 ms each time.
 void handed_over_beside_a_ring() {
   weft::run({.maxprocs = 1}, [] {
-    constexpr int many = 20;
     bool stop = false;
     instant late = 0;
-    weft::chan<instant> c;
+    weft::chan<instant> there, back;
     weft::scope s;
-    for (int i = 0; i < many; ++i)
-      s.go([&] {
-        while (!stop) {
-          compute(50 * us);
-          weft::yield();
-        }
-      });
     s.go([&] {
-      while (const auto sent = c.recv()) late = std::max(late, now() - *sent);
+      while (!stop) {
+        compute(ms);
+        weft::yield();
+      }
     });
-    for (int i = 0; i < 30; ++i) {
+    s.go([&] {
+      while (const auto sent = there.recv()) {
+        late = std::max(late, now() - *sent);
+        compute(2 * us);
+        back.send(now());
+      }
+    });
+    for (int i = 0; i < 40; ++i) {
       weft::yield();
-      c.send(now());
+      for (int k = 0; k < 20; ++k) {
+        there.send(now());
+        late = std::max(late, now() - *back.recv());
+        compute(2 * us);
+      }
     }
-    c.close();
+    there.close();
     stop = true;
     s.join();
     expect_within(late, 100 * us, "a fiber in runnext is late");
@@ -254,12 +262,11 @@ void short_calls_and_entries() {
     for (int i = 0; i < 4; ++i) {
       weft::sleep_for(3ms);
       weft::spawn([] {
-        weft::chan<int> c(1);
+        weft::timer t(1h);
         const instant end = now() + 30 * ms;
         while (now() < end) {
-          (void)c.try_send(1);
           block(30 * us);
-          (void)c.try_recv();
+          t.reset(1h);
           compute(2 * us);
         }
       }).join();
@@ -267,6 +274,26 @@ void short_calls_and_entries() {
     stop = true;
     s.join();
     for (const lateness& each : gap) each.expect_at_most(6 * ms, "a yielding fiber beside short calls is late");
+  });
+}
+
+// None of them burns: the P stays where it is, and no thread is started to go on with it.
+void turns_of_half_a_slice() {
+  weft::run({.maxprocs = 1}, [] {
+    bool stop = false;
+    weft::scope s;
+    for (int i = 0; i < 2; ++i)
+      s.go([&] {
+        while (!stop) {
+          compute(6 * ms);
+          weft::yield();
+        }
+      });
+    weft::sleep_for(100ms);
+    const unsigned others = other_threads();
+    stop = true;
+    s.join();
+    if (current_plan().in_time()) expect(others == 1, "a P was taken from one that yields in time");
   });
 }
 
@@ -312,6 +339,7 @@ constexpr program all[] = {
     {"handed_over_beside_a_ring", handed_over_beside_a_ring, turns_of_some},
     {"sleeper_beside_calm_ones", sleeper_beside_calm_ones, turns_of_some},
     {"bursts_of_picks", bursts_of_picks, turns_of_some},
+    {"turns_of_half_a_slice", turns_of_half_a_slice, {.ready = 20 * ms, .overdue = 10 * ms}},
     {"short_calls_and_entries", short_calls_and_entries, turns_of_some},
     {"burner_among_threads", burner_among_threads, burner},
 };

@@ -158,7 +158,7 @@ void beside_an_idle_p() {
           }
         });
     });
-    expect_within(late, 8 * ms, "a socket beside an idle P is late");
+    expect_within(late, 12 * ms, "a socket beside an idle P is late");
   });
 }
 
@@ -291,12 +291,16 @@ void threads_serve() {
 // Sockets do not wait for the monitor, which looks there each 10 ms.
 constexpr bounds seven_hundred = {.ready = 280 * ms, .ready_beside_idle = ms, .overdue = 10 * ms, .edge = ms};
 
+// One CPU may belong to those that compute for a slice each, while the thread that is to look waits for it.
+constexpr bounds two_slices = {
+    .ready = load.ready, .ready_beside_idle = 6 * ms, .overdue = load.overdue, .edge_beside_idle = 9 * ms};
+
 constexpr program all[] = {
     {"thread_reads", thread_reads, load},
     {"beside_burners", beside_burners, load},
     {"beside_yielders", beside_yielders, seven_hundred},
     {"beside_the_global_queue", beside_the_global_queue, {.ready = 6 * ms, .edge = 12 * ms}},
-    {"beside_an_idle_p", beside_an_idle_p, load},
+    {"beside_an_idle_p", beside_an_idle_p, two_slices},
     {"computes_what_it_reads", computes_what_it_reads, load},
     {"timers_beside_the_poller", timers_beside_the_poller},
     {"run_ends_under_threads", run_ends_under_threads},

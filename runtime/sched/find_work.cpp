@@ -171,7 +171,7 @@ G* look(M* m) noexcept {
     run_retired_timers(m);
     const bool ring_is_due = end_chain(p);
     // By turns with the own queue where each pick is a look.
-    const bool own_is_due = p->global_went_last && p->look_every.load(std::memory_order_relaxed) == 1;
+    const bool own_is_due = p->global_went_last && p->distance == 1;
     G* g = ring_is_due || own_is_due ? nullptr : take_global(p, true);
     p->global_went_last = g != nullptr;
     // Also with a fiber from the global queue in hand: while that queue never runs empty, nobody else looks there.

@@ -10,17 +10,20 @@
 //   the monitor   sets `look_every` to what 100 µs of time have room for, as it has counted since its last look: where
 //                 turns last a millisecond each pick looks around
 //                 asks for a look where none was made for 200 µs (turns have become long since, or one goes on): the
-//                 request stands in the M's bracket, which every entry reads anyway, so it costs a pick nothing. From
-//                 then on each pick looks, until the monitor has counted anew
+//                 request stands in the M's bracket, which every entry reads anyway, so it costs a pick nothing. The next
+//                 pick looks, the one after it, too, and then ever fewer until the monitor has counted anew: one long
+//                 turn does not make all that follow dear
 //
 // So what waits behind picks waits for 100 µs and a turn, or, where turns have just become long, till the monitor's next
 // look and a turn. What waits behind one turn is for retake.hpp.
 //
 // A P that was idle in between is left at 61: its holder has looked at everything before it gave it up.
 //
-// `picks`, `looks`: stored by the holder, read by the monitor. `look_every`: stored by both, read by both.
-// `times_idle`: stored under the scheduler's lock. All relaxed, they are hints. `look_at` belongs to the holder.
+// `picks`, `looks`: stored by the holder, read by the monitor. `look_every`: stored by the monitor, read by the holder.
+// `times_idle`: stored under the scheduler's lock. All relaxed, they are hints. The others belong to the holder.
 #pragma once
+
+#include <algorithm>
 
 #include "runtime/base/limits.hpp"
 #include "runtime/sched/scheduler.hpp"
@@ -34,18 +37,20 @@ constexpr nanoseconds_t long_ago = 1;
   return static_cast<std::int32_t>(p->look_at - picks) <= 0;
 }
 inline void look_at_next_pick(P* p) noexcept { p->look_at = p->picks.load(std::memory_order_relaxed); }
-/// The monitor has asked for a look: turns have become long, so each pick looks until it has counted anew, and if the
-/// fibers of `runnext` have gone on meanwhile it was for long enough.
-inline void look_at_each_pick(P* p) noexcept {
+/// The monitor has asked for a look. If the fibers of `runnext` have gone on meanwhile it was for long enough.
+inline void grant_look(P* p) noexcept {
   look_at_next_pick(p);
-  p->look_every.store(1, std::memory_order_relaxed);
+  p->near = 1;
   p->chain_since = long_ago;
 }
 
 /// Counts a look, and says when the next one is. The holder of `p`.
 inline void begin_look(P* p) noexcept {
   p->looks.store(p->looks.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  p->look_at = p->picks.load(std::memory_order_relaxed) + p->look_every.load(std::memory_order_relaxed);
+  const std::uint32_t every = p->look_every.load(std::memory_order_relaxed);
+  p->distance = std::min(p->near, every);
+  p->near = std::min(2 * p->near, P::rarest_look);
+  p->look_at = p->picks.load(std::memory_order_relaxed) + p->distance;
 }
 /// Counts a pick that was made in the M's loop. The holder of `p`.
 inline void count_in_loop(P* p) noexcept {

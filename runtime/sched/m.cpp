@@ -42,7 +42,7 @@ void set_current_m(M* m) noexcept { sim::slot(sim::slot_of::machine) = m; }
   const bool slice_is_over = m->slice_over.exchange(false, std::memory_order_relaxed);
   const bool looks = m->look_wanted.exchange(false, std::memory_order_relaxed);
   if (m->p != nullptr) {
-    if (looks) look_at_each_pick(m->p);
+    if (looks) grant_look(m->p);
     if (!slice_is_over) return;
     if (how == at_entry::keep_p || !work_waits_for(m->p)) return;
     P* p = m->p;

@@ -45,6 +45,8 @@ struct alignas(64) P {
   alignas(64) detail::atomic<std::uint32_t> picks{0};  ///< so far; stored by the holder, read by the monitor
   detail::atomic<G*> next_waker{nullptr};  ///< who put the fiber there that is in `runnext`; relaxed: a hint
   std::uint32_t look_at = rarest_look;     ///< this pick is the M's loop's
+  std::uint32_t near = rarest_look;        ///< no further than that is the next look: the monitor has asked for one
+  std::uint32_t distance = rarest_look;    ///< from the last look to the next, in picks
   bool global_went_last = false;           ///< of the looks, the last one took from the global queue
   bool timer_went_last = false;            ///< of the visits to the M's loop, the last one let a due fiber go first
   std::uint32_t fired_until = 0;           ///< place in the ring: those that timers have made ready are before it
@@ -62,7 +64,7 @@ struct alignas(64) P {
   bool in_service = false;                                ///< held, or on the idle list; under the scheduler's lock
   detail::atomic<M*> m{nullptr};                          ///< who holds it; the monitor reads it
   detail::atomic<std::uint32_t> looks{0};                 ///< so far; stored by the holder, read by the monitor
-  detail::atomic<std::uint32_t> look_every{rarest_look};  ///< picks from look to look; stored by both
+  detail::atomic<std::uint32_t> look_every{rarest_look};  ///< picks from look to look; stored by the monitor
   detail::atomic<std::uint32_t> times_idle{0};            ///< written under the scheduler's lock
   stack_cache stacks;
 

@@ -111,6 +111,7 @@ TEST_F(handoff, a_fiber_that_has_lost_its_processor_goes_on_ahead_of_the_global_
   weft::run({.maxprocs = 1}, [&] {
     int ran_before_it = 0;
     for (bool disturbed = true; disturbed;) {
+      weft::sleep_for(11ms);  // more than a slice: after an earlier turn of such a fiber the others have had theirs
       std::atomic<bool> begun{false}, back{false};
       std::atomic<int> ran{0}, ran_when_back{0};
       weft::scope s;

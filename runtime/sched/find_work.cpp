@@ -84,23 +84,26 @@ G* take_urgent_now(P* p) noexcept {
   return g;
 }
 
-// Two that hand things to and fro share a slice, and the slice ends, however long or short their turns are.
-// Returns true if it does: then it is the ring's turn.
-bool end_chain(P* p) noexcept {
-  if (p->queue.peek_next() == nullptr || p->queue.has_left(p->queue.end())) {  // or nobody waits for the end of it
+// Two that hand things to and fro share a slice, and the slice ends, however long or short their turns are: then the ring
+// is owed a turn, and what is in `runnext` goes there until it has had it.
+void end_chain(P* p) noexcept {
+  if (p->queue.has_left(p->queue.end())) {
     p->chain_since = 0;
-    return false;
+    return;
+  }
+  if (p->queue.peek_next() == nullptr) {
+    if (p->chain_since != ring_is_owed) p->chain_since = 0;
+    return;
   }
   const nanoseconds_t now = read_clock(p);
   if (p->chain_since == 0) {
     p->chain_since = now;
-    return false;
+    return;
   }
-  if (now - p->chain_since < chain) return false;
-  p->chain_since = 0;
+  if (now - p->chain_since < chain) return;
+  p->chain_since = ring_is_owed;
   make_room(p);
   if (G* next = p->queue.get_next()) p->queue.put(next);
-  return true;
 }
 
 G* steal(M* m) noexcept {
@@ -154,10 +157,10 @@ G* take_due_timer(M* m) noexcept {
   P* p = m->p;
   if (p->timer_went_last && !p->queue.empty()) {
     p->timer_went_last = false;
-    if (p->timers.next_when() <= read_clock(p)) look_at_next_pick(p);
+    if (p->timers.next_when() <= read_clock(p)) look_at_each_pick(p);
     return nullptr;
   }
-  G* g = run_timers(m, p->timers, true);
+  G* g = run_timers(m, p->timers, !p->timer_went_last);
   p->timer_went_last = g != nullptr;
   return g;
 }
@@ -169,10 +172,10 @@ G* look(M* m) noexcept {
   if (is_time_to_look(p, p->picks.load(std::memory_order_relaxed))) {
     begin_look(p);
     run_retired_timers(m);
-    const bool ring_is_due = end_chain(p);
-    // By turns with the own queue where each pick is a look.
-    const bool own_is_due = p->global_went_last && p->distance == 1;
-    G* g = ring_is_due || own_is_due ? nullptr : take_global(p, true);
+    end_chain(p);
+    // By turns with the own queue where each pick is a look, or the ring is owed a turn.
+    const bool own_is_due = p->global_went_last && (p->distance == 1 || p->chain_since == ring_is_owed);
+    G* g = own_is_due ? nullptr : take_global(p, true);
     p->global_went_last = g != nullptr;
     // Also with a fiber from the global queue in hand: while that queue never runs empty, nobody else looks there.
     poll_into_queue(m);

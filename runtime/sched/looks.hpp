@@ -30,18 +30,24 @@
 
 namespace weft::rt {
 
-constexpr nanoseconds_t long_ago = 1;
+/// As `chain_since`: the fibers of `runnext` have had their slice, and the ring not yet its turn. So long ago that any slice
+/// is over.
+constexpr nanoseconds_t ring_is_owed = -1;
 
 /// Returns true if the pick after `picks` is the one to look around at. The holder of `p`.
 [[gnu::always_inline]] inline bool is_time_to_look(const P* p, std::uint32_t picks) noexcept {
   return static_cast<std::int32_t>(p->look_at - picks) <= 0;
 }
 inline void look_at_next_pick(P* p) noexcept { p->look_at = p->picks.load(std::memory_order_relaxed); }
-/// The monitor has asked for a look. If the fibers of `runnext` have gone on meanwhile it was for long enough.
-inline void grant_look(P* p) noexcept {
+/// From the next pick on, and then ever fewer.
+inline void look_at_each_pick(P* p) noexcept {
   look_at_next_pick(p);
   p->near = 1;
-  p->chain_since = long_ago;
+}
+/// The monitor has asked for a look. If the fibers of `runnext` have gone on meanwhile it was for long enough.
+inline void grant_look(P* p) noexcept {
+  look_at_each_pick(p);
+  p->chain_since = ring_is_owed;
 }
 
 /// Counts a look, and says when the next one is. The holder of `p`.

@@ -83,6 +83,7 @@ class monitor {
           picks_at_nap_ = picks;
           futex_wait(stop_word, 0, attends() ? nap : slowest_busy);
           now_ = steady_now();
+          if (attention_wanted.exchange(false, std::memory_order_relaxed)) attend();
           continue;
         }
         sleep_deeply();
@@ -134,8 +135,9 @@ class monitor {
     return now_ - last_event_ < (frequent_ ? attention_span_of_the_frequent : attention_span);
   }
   void attend() noexcept {
-    if (now_ - last_event_ >= one_event) {
-      frequent_ = now_ - last_event_ < attention_span_of_the_frequent;
+    if (now_ - counted_at_ >= one_event) {
+      frequent_ = now_ - counted_at_ < attention_span_of_the_frequent;
+      counted_at_ = now_;
       allowance_ = std::min(allowance_ + allowed_for_an_event, largest_allowance);
     }
     last_event_ = now_;
@@ -227,6 +229,7 @@ class monitor {
   nanoseconds_t delay_ = attentive;
   nanoseconds_t last_poll_ = 0;
   nanoseconds_t last_event_ = 0;
+  nanoseconds_t counted_at_ = 0;  // the last event that was not part of the one before
   int quiet_rounds_ = 0;
   bool comes_back_ = false;  // the last look has found an M that may have blocked just now: the next one comes sooner
   bool frequent_ = false;    // the last event came soon after the one before

@@ -51,7 +51,8 @@ struct alignas(64) P {
   bool timer_went_last = false;            ///< of the visits to the M's loop, the last one let a due fiber go first
   std::uint32_t fired_until = 0;           ///< place in the ring: those that timers have made ready are before it
   std::uint32_t yields_in_a_row = 0;       ///< since a yield last took from the global queue, while something was there
-  nanoseconds_t chain_since = 0;   ///< first look that saw the fibers of `runnext` go on; 0: the ring had its turn
+  nanoseconds_t chain_since =
+      0;  ///< first look that saw the fibers of `runnext` go on; 0: the ring had its turn; see end_chain
   nanoseconds_t urgent_since = 0;  ///< when an urgent fiber was taken; 0: its turn is over
   nanoseconds_t others_until = 0;  ///< till then urgent fibers wait for the others
   std::int32_t number = 0;

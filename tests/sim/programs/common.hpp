@@ -91,6 +91,6 @@ bool ended_with_the_runtime(F&& f) {
 
 // Who never waits keeps a P for 10 ms, and up to nine others come before: the most that `turns_of` is. What the
 // monitor's tick is to announce, or a timer whose P is to be taken, waits for its and the next M's time on the CPU.
-inline constexpr bounds load = {.ready = 160 * ms, .ready_beside_idle = 6 * ms, .overdue = 30 * ms};
+inline constexpr bounds load = {.ready = 240 * ms, .ready_beside_idle = 8 * ms, .overdue = 60 * ms};
 
 }  // namespace sim

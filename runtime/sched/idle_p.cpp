@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/sched/idle_p.hpp"
 
+#include <cassert>
 #include <utility>
 
 #include "runtime/sched/futex.hpp"
@@ -33,6 +34,7 @@ P* take_idle_p() noexcept WEFT_REQUIRES(sched.lock) {
 }
 
 void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
+  assert(p->queue.empty() && "an idle P holds no fiber");
   p->m.store(nullptr, std::memory_order_relaxed);
   // Retired by set_maxprocs: its holder was the last.
   if (p->number >= sched.procs.load(std::memory_order_relaxed)) {

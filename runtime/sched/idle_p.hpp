@@ -2,7 +2,8 @@
 // Who holds a P: taking one, giving it up, and the Ps that nobody holds.
 //
 // Invariant: a P changes hands only under the scheduler's lock (the lists here, `next_p`, `due_p`) or, from a silent M,
-// by the monitor under that M's `retake_lock` (retake.hpp).
+// by the monitor under that M's `retake_lock` (retake.hpp). A P on the idle list has nothing in its queue; its timers may
+// be somebody's.
 #pragma once
 
 #include "runtime/sched/scheduler.hpp"

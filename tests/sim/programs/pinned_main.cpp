@@ -105,6 +105,31 @@ void pinned_main_and_threads_held_up() {
   });
 }
 
+// Each of its yields gives the P away, with main itself in its queue, to threads that are held up as soon as they run
+// what else lies there.
+void pinned_main_yields_beside_threads_held_up() {
+  weft::run({.maxprocs = up_to(3), .max_threads = 2, .pin_main = true}, [] {
+    int begun = 0;
+    weft::scope s;
+    for (int i = 0; i < 2; ++i) {
+      s.go([&] {
+        ++begun;
+        block(30 * ms);
+      });
+    }
+    lateness late;
+    const auto take_turn = [&] {
+      weft::yield();
+      late.turn();
+    };
+    while (begun < 2) take_turn();
+    s.go([] { compute(us); });  // has no thread to run on until one of them comes back
+    for (int i = 0; i < 20; ++i) take_turn();
+    late.expect_at_most(a_slice_and(5 * ms), "a pinned main that yields beside threads that are held up is late");
+    s.join();
+  });
+}
+
 // There is no other thread from the start on: what is ready for others runs here in the end.
 void pinned_main_is_alone() {
   set_thread_starts(thread_starts::refused);
@@ -149,6 +174,9 @@ constexpr program all[] = {
     {"pinned_main_yields_without_p", pinned_main_yields_without_p},
     {"pinned_main_and_no_thread", pinned_main_and_no_thread},
     {"pinned_main_and_threads_held_up", pinned_main_and_threads_held_up, {.overdue = 3 * ms / 2}},
+    {"pinned_main_yields_beside_threads_held_up",
+     pinned_main_yields_beside_threads_held_up,
+     {.ready = 60 * ms, .ready_beside_idle = 60 * ms}},
     {"pinned_main_is_alone", pinned_main_is_alone, {.ready = 200 * ms, .ready_beside_idle = 200 * ms}},
     {"pinned_main_and_a_plain_thread", pinned_main_and_a_plain_thread},
 };

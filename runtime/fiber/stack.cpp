@@ -445,19 +445,30 @@ std::size_t trim_pool(pool& from, std::size_t most) noexcept {
 
 }  // namespace
 
-void stack_cache::put(stack* s) noexcept {
+void release_stack(stack* s) noexcept {
   forget_frames(s);
   s->owner = nullptr;
+  s->link = nullptr;
+  s->batch = 1;
+  pools[size_class(s->size)].put(s);
+}
+
+std::size_t pooled_stacks(std::size_t size) noexcept {
+  const std::size_t wanted = size != 0 ? size : default_stack_size.load(std::memory_order_relaxed);
+  return pools[size_class(wanted)].pooled.load(std::memory_order_relaxed);
+}
+
+void stack_cache::put(stack* s) noexcept {
   if (s->size != held_size_) [[unlikely]] {
     if (s->size != default_stack_size.load(std::memory_order_relaxed)) {
-      s->link = nullptr;
-      s->batch = 1;
-      pools[size_class(s->size)].put(s);
+      release_stack(s);
       return;
     }
     drain();
     held_size_ = s->size;
   }
+  forget_frames(s);
+  s->owner = nullptr;
   if (loaded_.count == magazine_size) [[unlikely]] {
     if (previous_.head != nullptr) {
       count(-static_cast<std::ptrdiff_t>(previous_.count));

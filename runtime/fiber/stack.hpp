@@ -123,8 +123,12 @@ void init_stacks(std::size_t default_size) noexcept;
 // (the end of `guard_limit`: throw with `guard_limit_message`).
 [[nodiscard]] stack* bind_stack(stack_cache& cache, std::size_t size, unsigned shard) noexcept;
 
-// release_stack: gives a stack back to the pool of its size; same rules as `stack_cache::put`.
-inline void release_stack(stack_cache& cache, stack* s) noexcept { cache.put(s); }
+// release_stack: gives a stack to the shared pool of its size, for a thread without a cache; same rules as
+// `stack_cache::put`, one locked instruction.
+void release_stack(stack* s) noexcept;
+
+// pooled_stacks: how many of the size class of `size` (0: the default) the shared pool has. Any thread; a hint.
+[[nodiscard]] std::size_t pooled_stacks(std::size_t size) noexcept;
 
 // forget_frames: tells an address sanitizer, if the program has one, that the dead frames on `s` are gone. `put` does
 // it; needed where a dying fiber's stack goes straight to the next fiber.

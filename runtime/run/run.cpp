@@ -5,8 +5,11 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <new>
 #include <stdexcept>
+#include <string>
+#include <system_error>
 
 #include <weft/detail/atomic.hpp>
 
@@ -46,6 +49,18 @@ void main_body(void* closure) {
   const main_call& call = *static_cast<main_call*>(closure);
   call.f();
   end_fibers(call.grace);
+}
+
+// While there is somebody to tell that there is none: main's stack, which its M then finds with the P.
+void keep_stack_for_main(P& p, std::size_t size) {
+  if (stack* s = bind_stack(p.stacks, 0, static_cast<unsigned>(p.number))) {
+    p.stacks.put(s);
+    return;
+  }
+  throw std::system_error(errno, std::generic_category(),
+                          "weft::run: no memory for main's stack of " + std::to_string(size) +
+                              " bytes; set options::stack_size (WEFT_STACK_SIZE), or raise the limit on memory (ulimit "
+                              "-v, ulimit -d)");
 }
 
 /// Undoes what `run_main` has set up, whatever it got to.
@@ -92,6 +107,7 @@ void run_main(const options& how, callable_ref f) {
   sched.shortage_was_said.store(false, std::memory_order_relaxed);
   sched.no_thread_before.store(0, std::memory_order_relaxed);
   sched.refused_since.store(0, std::memory_order_relaxed);
+  sched.stack_shortage_was_said.store(false, std::memory_order_relaxed);
 #ifdef WEFT_DEBUG_CHECKS
   sched.migrate_on_wake = settled.maxprocs > 1;  // whoever caches what belongs to a thread across a wait is caught
 #endif
@@ -107,6 +123,12 @@ void run_main(const options& how, callable_ref f) {
   follow_machine_width(settled.maxprocs_follows_machine);
 
   start_monitor();
+  P* p = nullptr;
+  {
+    spin_guard guard(sched.lock);
+    p = take_idle_p();
+  }
+  keep_stack_for_main(*p, settled.stack_size);
   M* m = make_m();
   if (m == nullptr) throw std::bad_alloc();
   G* main = allocate_g();
@@ -120,10 +142,7 @@ void run_main(const options& how, callable_ref f) {
     main->pinned = m;
     m->pinned_g = main;
   }
-  {
-    spin_guard guard(sched.lock);
-    own(m, take_idle_p());
-  }
+  own(m, p);
   note_busy();
   // At once, and not when main first waits: what its own thread would have to run if there were none at that moment
   // might never give it back.

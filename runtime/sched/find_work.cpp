@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <cassert>
 
-#include "runtime/base/os.hpp"
 #include "runtime/sched/hand_off.hpp"
 #include "runtime/sched/idle_p.hpp"
 #include "runtime/sched/looks.hpp"
@@ -26,6 +25,7 @@
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/retake.hpp"
 #include "runtime/sched/run_fiber.hpp"
+#include "runtime/sched/stack_shortage.hpp"
 #include "runtime/sched/stop_m.hpp"
 #include "runtime/sched/timers.hpp"
 
@@ -171,7 +171,11 @@ G* look(M* m) noexcept {
   if (G* g = take_urgent(p)) return g;
   if (is_time_to_look(p, p->picks.load(std::memory_order_relaxed))) {
     begin_look(p);
-    run_retired_timers(m);
+    if (stacks_are_short()) p->stacks.drain();
+    if (sched.missed_wake.load(std::memory_order_relaxed))
+      run_all_timers(m);  // nobody was to be had for the idle Ps
+    else
+      run_retired_timers(m);
     end_chain(p);
     // By turns with the own queue where each pick is a look, or the ring is owed a turn.
     const bool own_is_due = p->global_went_last && (p->distance == 1 || p->chain_since == ring_is_owed);
@@ -231,8 +235,7 @@ bool idle(M* m, int& vain) noexcept {
 // A P beyond the width: its fibers go to everybody, its timers stay where they are, for whoever searches.
 void retire_p(M* m) noexcept {
   P* p = m->p;
-  g_list rest;
-  while (G* g = pick_own(p)) rest.push_back(g);
+  const g_list rest = take_all(p);
   p->stacks.drain();
   {
     detail::spin_guard guard(sched.lock);
@@ -312,11 +315,7 @@ void schedule_loop(M* m) noexcept {
       give_to_pinned(m, g);
       continue;
     }
-    if (!bind_fiber(m, g)) {
-      push_global(g);  // nothing is lost: it is tried again when others have ended
-      os::yield_cpu();
-      continue;
-    }
+    if (!give_stack_or_wait(m, g)) continue;
     run_from_loop(m, g);
   }
 }

@@ -2,9 +2,9 @@
 #include "runtime/sched/hand_off.hpp"
 
 #include "runtime/sched/idle_p.hpp"
-#include "runtime/sched/park.hpp"
 #include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/poll.hpp"
+#include "runtime/sched/ready.hpp"
 #include "runtime/sched/start_m.hpp"
 #include "runtime/sched/stop_m.hpp"
 
@@ -35,8 +35,7 @@ void wake_one() noexcept {
 // What lies in its queue goes to everybody: thieves would find it there, but an M with a pinned fiber steals from nobody,
 // and it may be the only one that is up.
 void shelve_p(P* p, bool searching) noexcept {
-  g_list rest;
-  while (G* g = pick_own(p)) rest.push_back(g);
+  const g_list rest = take_all(p);
   sleeper found;
   {
     detail::spin_guard guard(sched.lock);

@@ -70,7 +70,6 @@ struct alignas(128) M {
   detail::atomic<std::uint32_t> wake_word{0};  ///< futex: 1 means "get up"
   P* next_p = nullptr;                         ///< handed over by whoever wakes it, under the scheduler's lock
   M* idle_link = nullptr;                      ///< under the scheduler's lock
-  stack_cache stacks;                          ///< of fibers that ended here while there was no P
   detail::atomic<int> tid{0};
   os::cpu_clock cpu_clock{};  ///< of this thread; for the monitor
   os::thread thread{};

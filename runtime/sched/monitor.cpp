@@ -36,6 +36,7 @@
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/retake.hpp"
 #include "runtime/sched/signal_mask.hpp"
+#include "runtime/sched/stack_shortage.hpp"
 #include "runtime/sched/stop_m.hpp"
 #include "runtime/sched/upcalls.hpp"
 
@@ -78,7 +79,7 @@ class monitor {
     drawn_at_ = os::cpu_time(clock_);
     attend();
     while (stop_word.load(std::memory_order_acquire) == 0) {
-      if (all_idle() && !sched.missed_wake.load(std::memory_order_relaxed) && !monitor_wants_ticks()) {
+      if (may_rest()) {
         if (const std::uint32_t picks = all_picks(); picks != picks_at_nap_) {
           picks_at_nap_ = picks;
           futex_wait(stop_word, 0, attends() ? nap : slowest_busy);
@@ -104,6 +105,11 @@ class monitor {
     return sched.idle.idle_ps() >= static_cast<unsigned>(sched.in_service.load(std::memory_order_relaxed));
   }
 
+  static bool may_rest() noexcept {
+    return all_idle() && !sched.missed_wake.load(std::memory_order_relaxed) && !stacks_are_short() &&
+           !monitor_wants_ticks();
+  }
+
   static std::uint32_t all_picks() noexcept {
     std::uint32_t sum = 0;
     const int known = sched.known_procs.load(std::memory_order_acquire);
@@ -118,9 +124,7 @@ class monitor {
     // Stacks are given back once they have been idle for two looks; after that nothing is left to get up for.
     nanoseconds_t tidy_at = steady_now() + tidy_every;
     for (int nothing_left = 0; sched.monitor_sleeps.load(std::memory_order_relaxed) == 1;) {
-      if (!all_idle() || sched.missed_wake.load(std::memory_order_relaxed) || monitor_wants_ticks() ||
-          stop_word.load(std::memory_order_acquire) != 0)
-        break;
+      if (!may_rest() || stop_word.load(std::memory_order_acquire) != 0) break;
       const nanoseconds_t now = steady_now();
       if (now >= tidy_at) {
         nothing_left = monitor_tidies_up() ? 0 : nothing_left + 1;
@@ -149,9 +153,10 @@ class monitor {
     pacer_.look(now_);
     const retaker::findings found = retaker_.look(now_, comes_back_);
     const bool handed_on = hand_on_surrendered();
+    const bool gave_stacks = stack_giver_.look(now_);
     make_up_for_wakes(found.overdue);
     poll_for_the_busy();
-    pace(found.taken || handed_on, found.come_back);
+    pace(found.taken || handed_on || gave_stacks, found.come_back);
     draw();
   }
 
@@ -202,7 +207,7 @@ class monitor {
       attend();
       quiet_rounds_ = 0;
       delay_ = quickest;
-    } else if (++quiet_rounds_ >= quick_rounds) {
+    } else if (quiet_rounds_ >= quick_rounds || ++quiet_rounds_ >= quick_rounds) {
       const bool may_attend = attends() && allowance_ >= 0;
       const nanoseconds_t slowest = present_fibers() <= 1 ? slowest_alone : may_attend ? attentive : slowest_busy;
       delay_ = std::min(delay_ * 2, slowest);
@@ -240,6 +245,7 @@ class monitor {
   std::uint32_t picks_at_nap_ = 0;
   look_pacer pacer_;
   retaker retaker_;
+  stack_giver stack_giver_;
 };
 
 }  // namespace

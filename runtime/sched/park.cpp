@@ -23,6 +23,7 @@
 #include "runtime/sched/looks.hpp"
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/stack_shortage.hpp"
 #include "runtime/sched/thread_g.hpp"
 
 namespace weft::rt {
@@ -45,7 +46,7 @@ namespace {
 
 // Gives a fiber that has not started a pooled stack.
 [[gnu::noinline]] bool give_stack(M* m, G* next) noexcept {
-  if (next->stack_size != 0) return false;
+  if (next->stack_size != 0 || stacks_are_short()) return false;
   stack* s = m->p->stacks.get();
   if (s == nullptr || s->runner == nullptr) {
     if (s != nullptr) m->p->stacks.put(s);

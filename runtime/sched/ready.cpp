@@ -16,6 +16,7 @@
 #include "runtime/base/os.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/hand_off.hpp"
+#include "runtime/sched/park.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::rt {
@@ -34,9 +35,15 @@ void push_global(G* g) noexcept {
   sched.global.push(g);
 }
 
-static void push_global(g_list batch) noexcept {
+void push_global(g_list batch) noexcept {
   detail::spin_guard guard(sched.lock);
   sched.global.push(batch);
+}
+
+g_list take_all(P* p) noexcept {
+  g_list all;
+  while (G* g = pick_own(p)) all.push_back(g);
+  return all;
 }
 
 void make_room(P* p) noexcept {

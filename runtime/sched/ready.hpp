@@ -23,6 +23,9 @@ void computes_on(const G* waker) noexcept;
 
 /// Puts a fiber behind all others; for the hook of `yield`, and for what its M cannot run.
 void push_global(G* g) noexcept;
+void push_global(g_list batch) noexcept;
+/// Takes all that is in the queue of `p`, which is the caller's.
+g_list take_all(P* p) noexcept;
 /// Makes sure that the ring of `p`, the caller's, takes one more.
 void make_room(P* p) noexcept;
 

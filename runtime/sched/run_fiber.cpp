@@ -14,13 +14,18 @@
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/park.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/stack_shortage.hpp"
 #include "runtime/sched/upcalls.hpp"
 
 namespace weft::rt {
 
 static void pool_stack(void* arg) noexcept {
   M* m = current_m();
-  release_stack(m->p != nullptr ? m->p->stacks : m->stacks, static_cast<stack*>(arg));
+  stack* s = static_cast<stack*>(arg);
+  if (m->p != nullptr && !stacks_are_short())
+    m->p->stacks.put(s);
+  else
+    release_stack(s);  // where everybody finds it
 }
 
 // The bottom frame. Unwinders, perf and gdb stop here: the caller is Boost.Context's trampoline, which has no frame
@@ -48,7 +53,7 @@ static void pool_stack(void* arg) noexcept {
       fiber_gone(m);
     G* next = m->p != nullptr && m->pinned_g == nullptr ? pick_local(m->p) : nullptr;
     if (next != nullptr && next->stk == nullptr && next->stack_size == 0 && next->pinned == nullptr &&
-        s->size == default_stack_size.load(std::memory_order_relaxed)) {
+        s->size == default_stack_size.load(std::memory_order_relaxed) && !stacks_are_short()) {
       forget_frames(s);
       next->stk = s;
       s->owner = next;
@@ -60,9 +65,8 @@ static void pool_stack(void* arg) noexcept {
   }
 }
 
-bool bind_fiber(M* m, G* g) noexcept {
-  if (g->stk != nullptr) return true;
-  stack* s = bind_stack(m->p->stacks, std::size_t{g->stack_size} * 1024, static_cast<unsigned>(m->p->number));
+bool bind_fiber(stack_cache& cache, unsigned shard, G* g) noexcept {
+  stack* s = bind_stack(cache, std::size_t{g->stack_size} * 1024, shard);
   if (s == nullptr) return false;
   if (s->runner == nullptr) {
     s->runner = boost::context::detail::make_fcontext(s->top, static_cast<std::size_t>(s->top - s->lo), runner);

@@ -6,8 +6,9 @@
 
 namespace weft::rt {
 
-/// Gives `g` a stack if it has none. May map memory: on the M's own stack only. False: none to be had.
-bool bind_fiber(M* m, G* g) noexcept;
+/// Gives `g`, which has none, a stack. May map memory: on a thread's own stack only. False: there is none to be had, and
+/// `errno` says why.
+bool bind_fiber(stack_cache& cache, unsigned shard, G* g) noexcept;
 
 /// Runs `g` until some fiber of this M comes back to the loop.
 void run_from_loop(M* m, G* g) noexcept;

@@ -70,6 +70,12 @@ struct scheduler {
   /// and tries again. Written under the lock.
   detail::atomic<bool> missed_wake{false};
 
+  // --- a shortage of stacks (stack_shortage.hpp)
+
+  detail::atomic<bool> stack_shortage_was_said{false};    ///< in this run; relaxed: it only says who came first
+  detail::atomic<std::uint32_t> number_without_stack{0};  ///< written under the lock
+  g_list without_stack WEFT_GUARDED_BY(lock);
+
   // --- under the lock: the global queue, and the lists of who is idle
 
   alignas(64) detail::spin_lock lock;

@@ -77,6 +77,8 @@ void attach_thread(M* m) noexcept {
   m->eh = thread_eh_globals();
   m->tid.store(os::this_thread_id(), std::memory_order_relaxed);
   m->cpu_clock = os::this_thread_cpu_clock();
+  m->slice_over.store(false, std::memory_order_relaxed);
+  m->look_wanted.store(false, std::memory_order_relaxed);
   m->former_slice.store(0, std::memory_order_relaxed);  // of the thread that it had before
   describe_thread_stack(m->loop_view);
   give_thread_altstack();
@@ -86,7 +88,6 @@ void attach_thread(M* m) noexcept {
 
 void detach_thread(M* m) noexcept {
   m->alive.store(false, std::memory_order_release);
-  m->stacks.drain();
   drop_thread_altstack();
   set_current_m(nullptr);
 }
@@ -122,7 +123,7 @@ void say_threads_are_short(int running, int error) noexcept {
       error == 0
           ? std::snprintf(text, sizeof text,
                           "weft: options::max_threads = %d is reached: fibers that are ready wait until one of these "
-                          "threads comes free; raise it, or let fewer fibers block their thread at a time\n",
+                          "threads comes free; raise it, or let fewer fibers block or compute at a time\n",
                           running)
           : std::snprintf(text, sizeof text,
                           "weft: cannot start a thread beside the %d there are (%s): fibers that are ready wait until "
@@ -168,6 +169,7 @@ bool start_machine(P* p, bool searching) noexcept {
     }
     m->p = nullptr;
     m->searching = false;
+    if (p != nullptr) p->m.store(nullptr, std::memory_order_relaxed);
   }
   const nanoseconds_t now = steady_now();
   sched.no_thread_before.store(now + ask_again_after, std::memory_order_relaxed);

@@ -357,11 +357,11 @@ TEST_P(stacks_of_size, are_guarded_pooled_and_still_found_after_release) {
   write_byte(s->top - 1);
   EXPECT_TRUE(faults(s->lo - 1));
   EXPECT_TRUE(faults(s->lo - stack_guard_size));
-  release_stack(cache, s);
+  cache.put(s);
   EXPECT_EQ(find_stack(s->lo), s);
   EXPECT_TRUE(in_guard(s->lo - 1));
   EXPECT_EQ(bind_stack(cache, asked, 5), s);
-  release_stack(cache, s);
+  cache.put(s);
 }
 
 INSTANTIATE_TEST_SUITE_P(sizes, stacks_of_size,

@@ -128,6 +128,7 @@ struct world {
   bool watching = false;
   std::uint64_t waits_in_a_dump = 0;
   instant memory_at = 0;  ///< there is none before
+  bool no_memory = false;
   thread_starts starts = thread_starts::as_planned;
   instant refusal_takes = 0;
   decision decisions[kept_decisions];
@@ -516,13 +517,18 @@ bool membarrier() noexcept {
   return !w.how.no_membarrier;
 }
 
+// run() itself reports that there is no stack for main: nothing to explore there by chance.
 bool memory() noexcept {
   step();
+  if (w.no_memory) return false;
+  if (!some_fiber_lives()) return true;
   if (w.now < w.memory_at) return false;
   if (!one_in(w.how.no_memory_one_in)) return true;
   w.memory_at = w.now + below(no_memory_for_at_most);
   return false;
 }
+
+void set_memory(memory_is how) noexcept { w.no_memory = how == memory_is::used_up; }
 
 void*& slot(slot_of which) noexcept {
   static void* outside[slots]{};

@@ -43,6 +43,10 @@ const plan& current_plan() noexcept;
 enum class thread_starts : std::uint8_t { as_planned, refused };
 void set_thread_starts(thread_starts how, instant how_slow = 0) noexcept;
 
+/// From here on there is no memory for another stack, or as the plan says.
+enum class memory_is : std::uint8_t { as_planned, used_up };
+void set_memory(memory_is how) noexcept;
+
 /// Steps of the calling thread so far.
 std::uint64_t steps_of_thread() noexcept;
 /// How often the thread of this name has come back from a sleep.

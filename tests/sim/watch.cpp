@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "runtime/fiber/stack.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/scheduler.hpp"
@@ -29,7 +30,8 @@ std::unordered_map<const M*, const G*> on_thread;
 const M* last_m = nullptr;
 const G* last_fiber = nullptr;
 instant next_look = 0;
-instant idle_since = -1;  ///< some P has been idle; -1: none is
+instant idle_since = -1;   ///< some P has been idle; -1: none is
+instant stack_since = -1;  ///< a stack has been free that a fiber waits for; -1: none is
 
 constexpr instant look_every = 50'000;
 
@@ -55,6 +57,8 @@ bool is_ready(const G& g) noexcept {
   return peek(g.reason) == wait_reason::none && !g.wait.is_open();
 }
 
+bool waits_for_a_stack(const G& g) noexcept { return g.stk == nullptr && peek(sched.number_without_stack) != 0; }
+
 bool runs() noexcept { return peek(sched.procs) != 0 && !peek(sched.ended); }
 
 void look_at_idle_ps(instant now) noexcept {
@@ -68,7 +72,7 @@ void look_at_fibers(instant now) noexcept {
   for_each_g([now](const G& g) {
     fiber_note& n = notes[&g];
     const std::uint64_t id = peek(g.id);
-    if (n.id != id || !is_ready(g)) {
+    if (n.id != id || !is_ready(g) || waits_for_a_stack(g)) {
       n.id = id;
       n.since = -1;
       return;
@@ -82,6 +86,21 @@ void look_at_fibers(instant now) noexcept {
     worst.ready_beside_idle = std::max(worst.ready_beside_idle, beside);
     if (beside > allowed.ready_beside_idle) fail("a fiber that is ready has no turn beside an idle P");
   });
+}
+
+void look_at_stacks(instant now) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  const G* const first = sched.without_stack.head;
+  std::size_t free = 0;
+  if (first != nullptr && first->stack_size == 0) {
+    free = pooled_stacks(0);
+    for_each_p([&](const P& p) { free += p.stacks.size(); });
+  }
+  if (free == 0)
+    stack_since = -1;
+  else if (stack_since < 0)
+    stack_since = now;
+  else if (now - stack_since > allowed.stack)
+    fail("a stack is free, and a fiber waits for one");
 }
 
 void look_at_timers(instant now) noexcept {
@@ -172,6 +191,7 @@ void watch_step() noexcept {
   next_look = sim::now() + look_every;
   look_at_idle_ps(sim::now());
   look_at_fibers(sim::now());
+  look_at_stacks(sim::now());
   look_at_timers(sim::now());
   look_at_edges(sim::now());
 }
@@ -192,6 +212,8 @@ void watch_all_asleep() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   if (fibers != present_fibers()) fail("the count of fibers is wrong");
   look_at_ps();
 }
+
+bool some_fiber_lives() noexcept { return peek(sched.procs) != 0 && present_fibers() != 0; }
 
 void watch_end() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   if (peek(sched.procs) != 0) return fail("the program is over, and a runtime still runs");

@@ -9,6 +9,7 @@
 //   once      a fiber is on one thread at a time, comes there only after it has left the one before, and never while
 //             its wait is open: somebody has ended it, once
 //   Ps        a P is held by one M, or lies on one list
+//   stacks    a fiber waits for a stack for `bounds::stack` at most while one of its size is free
 //   counts    whenever every thread sleeps: nobody searches; the idle Ps, idle threads, threads and fibers are as many
 //             as they are counted; the global queue is empty if a P is idle, but for a wake that found no thread
 //   end       when run() has returned nothing is left of it: no thread, no P in service, no fiber, no count, no
@@ -28,6 +29,7 @@ struct bounds {
   instant ready = 5'000'000;
   instant ready_beside_idle = 3'000'000;
   instant overdue = 10'000'000;
+  instant stack = 20'000'000;
   instant edge = 50'000'000;
   instant edge_beside_idle = 5'000'000;
 };
@@ -39,6 +41,9 @@ extern bounds allowed;
 void watch_step() noexcept;
 void watch_all_asleep() noexcept;
 void watch_end() noexcept;
+
+/// Returns true from the moment when run() has made main until it returns.
+bool some_fiber_lives() noexcept;
 
 extern worst_seen worst;
 

@@ -26,6 +26,7 @@
 #include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <optional>
 
 namespace weft::rt::os {
 
@@ -53,17 +54,17 @@ inline std::int64_t cpu_time(cpu_clock clock) noexcept {
   if (clock_gettime(clock, &t) != 0) return -1;
   return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
 }
-/// Returns true if the thread is asleep in the kernel, as opposed to runnable and waiting for a CPU; false if that cannot
-/// be found out.
-inline bool is_asleep(int thread_id) noexcept {
+/// Returns true if the thread is asleep in the kernel, as opposed to runnable and waiting for a CPU; nothing if that
+/// cannot be found out: no descriptor is free, or /proc is not mounted.
+inline std::optional<bool> is_asleep(int thread_id) noexcept {
   char path[64];
   std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread_id);
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
+  if (fd < 0) return std::nullopt;
   char text[256];
   const ssize_t n = read(fd, text, sizeof text - 1);
   close(fd);
-  if (n <= 0) return false;
+  if (n <= 0) return std::nullopt;
   text[n] = '\0';
   const char* after_name = std::strrchr(text, ')');
   return after_name == nullptr || after_name[1] == '\0' || after_name[2] != 'R';

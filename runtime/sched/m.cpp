@@ -4,6 +4,7 @@
 #include "runtime/sched/idle_p.hpp"
 #include "runtime/sched/looks.hpp"
 #include "runtime/sched/pending_work.hpp"
+#include "runtime/sched/ready.hpp"
 #include "runtime/sched/retake.hpp"
 #include "runtime/sched/scheduler.hpp"
 
@@ -33,6 +34,14 @@ void set_current_m(M* m) noexcept { sim::slot(sim::slot_of::machine) = m; }
 }
 #endif
 
+// There is nobody to take it. What waits in it is for those that have a P.
+static void keep(M* m, P* p) noexcept {
+  own(m, p);
+  push_global(take_all(p));
+  std_atomics::fence_seq_cst();
+  wake_if_wanted();
+}
+
 // A request stands: the monitor has taken the P, is about to, or wants it given to somebody else.
 [[gnu::noinline]] void enter_slow(M* m, at_entry how) noexcept {
   {
@@ -51,7 +60,7 @@ void set_current_m(M* m) noexcept { sim::slot(sim::slot_of::machine) = m; }
     if (how == at_entry::surrender_p)
       surrender(p);
     else if (!hand_off(p))
-      own(m, p);
+      keep(m, p);
     return;
   }
   // Gone. Any idle P will do; without one this fiber goes on as a plain thread would, as it does inside blocking(f). So

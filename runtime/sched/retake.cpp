@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/sched/retake.hpp"
 
+#include <optional>
+
 #include "runtime/base/os.hpp"
 #include "runtime/sched/hand_off.hpp"
 #include "runtime/sched/membarrier.hpp"
@@ -15,18 +17,26 @@ namespace {
 constexpr nanoseconds_t microsecond = 1'000;
 constexpr nanoseconds_t overdue_after = 20 * microsecond;
 constexpr nanoseconds_t blocked_after = 50 * microsecond;
+constexpr nanoseconds_t nothing = 2 * microsecond;  // of CPU time
 
 // A clock that moves between two readings is the cheaper answer. One that stands still may be that of a thread which
 // waits for the monitor's CPU.
 bool sleeps(const M& m, nanoseconds_t read) noexcept {
-  return os::cpu_time(m.cpu_clock) == read && os::is_asleep(m.tid.load(std::memory_order_relaxed));
+  return os::cpu_time(m.cpu_clock) == read && os::is_asleep(m.tid.load(std::memory_order_relaxed)).value_or(false);
+}
+
+// Without an answer (no descriptor is free, /proc is not mounted) a thread that has used no CPU for so long as a slice
+// counts as asleep: one that waits for a CPU of somebody else's loses its P, too, which costs a thread.
+bool has_slept(const M& m, nanoseconds_t elapsed, nanoseconds_t used) noexcept {
+  const std::optional<bool> known = os::is_asleep(m.tid.load(std::memory_order_relaxed));
+  return known.value_or(elapsed >= slice && used <= nothing);
 }
 
 void make_slice_long(M& m) noexcept {
   constexpr nanoseconds_t longest = 100'000 * microsecond;  // that the kernel allows
   if (m.former_slice.load(std::memory_order_relaxed) != 0) return;
   const nanoseconds_t former = os::set_slice(m.tid.load(std::memory_order_relaxed), longest);
-  if (former > 0) m.former_slice.store(former, std::memory_order_relaxed);
+  if (former > 0 && former < longest) m.former_slice.store(former, std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -59,7 +69,7 @@ void retaker::look_at(P* p, p_notes& notes) noexcept {
   if (!work_waits(p)) {
     notes.cpu = not_known;
   } else if (!bracket<std_atomics>::outside(section)) {
-    if (now_ - notes.since >= slice) ask_for_p(m);
+    if (now_ - notes.since >= slice) ask_for_p(p, m);
   } else if (m->blocking_now.load(std::memory_order_relaxed)) {
     if (!moved)
       add(p, m, section, m->seen_since, false);
@@ -85,13 +95,13 @@ void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& note
     return;
   }
   const bool used_half = 2 * (cpu - notes.cpu) >= elapsed;
-  if (!used_half && os::is_asleep(m->tid.load(std::memory_order_relaxed))) {
+  if (!used_half && has_slept(*m, elapsed, cpu - notes.cpu)) {
     add(p, m, section, notes.sampled, false);
     return;
   }
-  if (now_ - notes.since >= slice && cpu - notes.cpu > 2 * microsecond) {  // however little of a CPU it is given
+  if (now_ - notes.since >= slice && cpu - notes.cpu > nothing) {  // however little of a CPU it is given
     if (moved)
-      ask_for_p(m);
+      ask_for_p(p, m);
     else
       add(p, m, section, notes.since, true);
     return;
@@ -110,14 +120,18 @@ bool retaker::work_waits(const P* p) noexcept {
 }
 
 void retaker::add(P* p, M* m, std::uint64_t section, nanoseconds_t since, bool burning) noexcept {
-  if (threads_are_out()) return;
+  if (is_better_left(p)) return;
   // An M that changes its P while we look shows up at both; its retake_lock is to be taken once.
   for (unsigned i = 0; i < count_; ++i)
     if (candidates_[i].m == m) return;
   if (count_ < max_candidates) candidates_[count_++] = {p, m, section, since, burning, false};
 }
 
-// Then a P is left where it is: nobody could go on with it.
+// While threads are out nobody could go on with it. But what waits in it, and its timers, are for those that have a P.
+bool retaker::is_better_left(const P* p) const noexcept {
+  return threads_are_out() && p->queue.empty() && p->timers.next_when() > now_;
+}
+
 bool retaker::threads_are_out() const noexcept {
   int threads = 0;
   {
@@ -130,8 +144,8 @@ bool retaker::threads_are_out() const noexcept {
   return true;
 }
 
-void retaker::ask_for_p(M* m) noexcept {
-  if (threads_are_out()) return;
+void retaker::ask_for_p(const P* p, M* m) noexcept {
+  if (is_better_left(p)) return;
   if (!m->slice_over.exchange(true, std::memory_order_relaxed)) found_.come_back = true;  // for what it surrenders
   detail::spin_guard guard(m->retake_lock);
   m->section.request();

@@ -72,8 +72,9 @@ class retaker {
   void judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& notes) noexcept;
   bool work_waits(const P* p) noexcept;
   void add(P* p, M* m, std::uint64_t section, nanoseconds_t since, bool burning) noexcept;
+  bool is_better_left(const P* p) const noexcept;
   bool threads_are_out() const noexcept;
-  void ask_for_p(M* m) noexcept;
+  void ask_for_p(const P* p, M* m) noexcept;
   unsigned take_candidates() noexcept;
 
   nanoseconds_t now_ = 0;

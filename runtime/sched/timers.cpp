@@ -32,8 +32,9 @@ G* run_timers(M* m, timer_heap& heap, bool one_goes_first) noexcept {
     if (fired.ready == 0) continue;
     if (one_goes_first && !more && fired.ready == 1 && take_ready(m, fired.ready_head)) return fired.ready_head;
     one_goes_first = false;
+    const std::uint32_t before = p->queue.end();
     ready_from_loop(m, {fired.ready_head, fired.ready_tail, fired.ready});
-    p->fired_until = p->queue.end();
+    if (p->queue.end() != before) p->fired_until = p->queue.end();  // not if they went to the global queue
   }
   return nullptr;
 }

@@ -7,10 +7,12 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <string>
@@ -69,6 +71,25 @@ void others_go_on(Block block, Unblock unblock) {
 
 TEST_F(handoff, others_go_on_while_one_is_in_read) {
   others_go_on([&] { block_in_read(); }, [&] { unblock(); });
+}
+
+// Then the system cannot be asked whether that thread sleeps or waits for a CPU.
+TEST_F(handoff, others_go_on_while_one_is_in_read_and_no_descriptor_is_free) {
+  others_go_on(
+      [&] {
+        std::vector<int> all;
+        rlimit before{};
+        ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+        rlimit few = before;
+        few.rlim_cur = 256;
+        ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+        for (int fd = dup(0); fd >= 0; fd = dup(0)) all.push_back(fd);
+        EXPECT_EQ(errno, EMFILE);
+        block_in_read();
+        for (const int fd : all) close(fd);
+        EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+      },
+      [&] { unblock(); });
 }
 
 TEST_F(handoff, others_go_on_while_one_is_in_blocking) {

@@ -22,6 +22,7 @@
 #include <weft/net.hpp>
 #include <weft/weft.hpp>
 
+#include "runtime/sched/scheduler.hpp"
 #include "tests/support/undisturbed.hpp"
 #include "tests/support/until_waiting.hpp"
 #include "tests/support/watchdog.hpp"
@@ -176,20 +177,26 @@ TEST_F(time_share, the_global_queue_and_the_ring_go_on_by_turns) {
     crowd slicers(2, compute_for_a_moment_and_yield);
     constexpr int size = 100;
     std::atomic<int> ready_to_wait{0};
+    std::atomic<long> at_first{-1}, at_last{0};
     weft::event begin;
     weft::scope others;
     for (int i = 0; i < size; ++i) {
       others.go([&] {
         ready_to_wait.fetch_add(1);
         begin.wait();
+        if (at_first.load() < 0) at_first.store(slicers.turns());
         compute_for(100us);
+        at_last.store(slicers.turns());
       });
     }
     until([&] { return ready_to_wait.load() == size; });
-    const long before = slicers.turns();
+    // Until the monitor has seen how long the turns are each pick need not be a look.
+    until([] { return weft::rt::sched.all_ps[0].load()->look_every.load() == 1; });
+    const long seen = slicers.turns();
+    until([&] { return slicers.turns() > seen + long{weft::rt::P::rarest_look}; });
     std::thread waker([&] { begin.set(); });
     others.join();
-    const long beside = slicers.turns() - before;
+    const long beside = at_last.load() - at_first.load();
     EXPECT_GT(beside, size / 2);
     EXPECT_LT(beside, size * 10);
     weft::blocking([&] { waker.join(); });

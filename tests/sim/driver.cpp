@@ -33,7 +33,7 @@ namespace sim {
 
 namespace {
 
-constexpr unsigned most_programs = 128;
+constexpr unsigned most_programs = 256;
 
 struct summary {
   std::uint64_t runs = 0, steps = 0;

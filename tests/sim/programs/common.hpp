@@ -39,10 +39,10 @@ class lateness {
     last_ = t;
   }
   instant worst() const noexcept { return worst_; }
+  void add(instant late) noexcept { worst_ = std::max(worst_, late); }
   void expect_at_most(instant bound, const char* what) const noexcept { expect_within(worst_, bound, what); }
 
  private:
-  void add(instant late) noexcept { worst_ = std::max(worst_, late); }
   instant worst_ = 0, last_ = -1;
 };
 

@@ -382,6 +382,32 @@ constexpr bounds turns_of_some = {.ready = 8 * ms, .overdue = 6 * ms};
 constexpr bounds queue_of_many = {.ready = 340 * ms, .overdue = ms};
 constexpr bounds burner = {.ready = 120 * ms, .ready_beside_idle = 6 * ms, .overdue = 80 * ms};
 
+// It parks without its P, so what its timer makes ready goes to the global queue, and is no turn of the ring's.
+void a_ticker_that_blocks_beside_a_long_ring() {
+  weft::run({.maxprocs = 1}, [] {
+    bool over = false;
+    weft::scope s;
+    for (int i = 0; i < 80; ++i) {
+      s.go([&] {
+        while (!over) {
+          compute(250 * us);
+          weft::yield();
+        }
+      });
+    }
+    lateness late;
+    s.go([&] {
+      for (int i = 0; i < 10; ++i) {
+        block(300 * us);
+        for (int k = 0; k < 3; ++k) late.sleep(200 * us);
+      }
+      over = true;
+    });
+    s.join();
+    late.expect_at_most(a_slice_and(4 * ms), "a ticker that has lost its P waits for all of a ring");
+  });
+}
+
 constexpr program all[] = {
     {"unequal_pairs", unequal_pairs, turns_of_some},
     {"beside_many_in_the_global_queue", beside_many_in_the_global_queue, queue_of_many},
@@ -390,6 +416,7 @@ constexpr program all[] = {
     {"handed_over_beside_a_ring", handed_over_beside_a_ring, turns_of_some},
     {"sleeper_beside_calm_ones", sleeper_beside_calm_ones, turns_of_some},
     {"bursts_of_picks", bursts_of_picks, turns_of_some},
+    {"a_ticker_that_blocks_beside_a_long_ring", a_ticker_that_blocks_beside_a_long_ring, queue_of_many},
     {"turns_of_half_a_slice", turns_of_half_a_slice, {.ready = 20 * ms, .overdue = 10 * ms}},
     {"short_calls_and_entries", short_calls_and_entries, turns_of_some},
     {"burner_among_threads", burner_among_threads, burner},

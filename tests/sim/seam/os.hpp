@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <optional>
 
 #include <weft/detail/atomic.hpp>
 
@@ -26,7 +27,7 @@ inline void sleep_exactly_from_now_on() noexcept {}
 inline cpu_clock this_thread_cpu_clock() noexcept { return sim::self(); }
 inline std::int64_t cpu_time(cpu_clock clock) noexcept { return sim::cpu_of(clock); }
 inline std::int64_t set_slice(int, std::int64_t) noexcept { return -1; }  // here CPUs are shared by other rules
-inline bool is_asleep(int thread_id) noexcept { return sim::is_asleep(thread_id); }
+inline std::optional<bool> is_asleep(int thread_id) noexcept { return sim::is_asleep(thread_id); }
 inline void yield_cpu() noexcept { sim::spin(); }
 inline void sleep_for(std::int64_t ns) noexcept { sim::nap(ns); }
 inline std::int64_t now() noexcept {

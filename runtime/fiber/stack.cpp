@@ -70,8 +70,6 @@ constexpr std::size_t colour_step = 64;
 constexpr int advice_guard_install = 102;   // MADV_GUARD_INSTALL, newer than the headers we build with
 constexpr int this_process_pidfd = -10000;  // PIDFD_SELF; needs no descriptor that a fork would inherit
 
-constexpr std::size_t size_classes =
-    static_cast<std::size_t>(std::bit_width(max_stack_size) - std::bit_width(min_stack_size)) + 1;
 constexpr std::size_t max_shards = max_width;
 constexpr std::size_t max_arenas = 8192;  // more than 8 for each shard
 
@@ -79,8 +77,6 @@ std::size_t size_class(std::size_t size) noexcept {
   const std::size_t wanted = std::clamp(size, min_stack_size, max_stack_size);
   return static_cast<std::size_t>(std::bit_width(wanted - 1) - std::bit_width(min_stack_size - 1));
 }
-
-constexpr std::size_t class_size(std::size_t index) noexcept { return min_stack_size << index; }
 
 struct arena {
   detail::atomic<char*> end{nullptr};  // null: not ready to be read
@@ -118,9 +114,9 @@ class WEFT_SCOPED_CAPABILITY sleeping_guard {
 
 struct shard_state {
   sleeping_lock growing;
-  std::array<arena*, size_classes> current WEFT_GUARDED_BY(growing){};
+  std::array<arena*, stack_classes> current WEFT_GUARDED_BY(growing){};
   // Slots whose guard could not be made, to be tried again first.
-  std::array<stack*, size_classes> unguarded WEFT_GUARDED_BY(growing){};
+  std::array<stack*, stack_classes> unguarded WEFT_GUARDED_BY(growing){};
 };
 
 struct pool {
@@ -160,7 +156,7 @@ struct pool {
 constinit std::array<arena, max_arenas> arenas{};
 constinit detail::atomic<std::size_t> arenas_begun{0};
 constinit std::array<shard_state, max_shards> shards{};
-constinit std::array<pool, size_classes> pools{};
+constinit std::array<pool, stack_classes> pools{};
 
 constinit detail::atomic<guard_mode> mode{guard_mode::install};
 constinit detail::atomic<std::size_t> map_count_limit{0};
@@ -360,7 +356,7 @@ stack* map_stack(std::size_t index, shard_state& home) noexcept {
       retry = made->link;
     } else {
       if (current == nullptr || current->used.load(std::memory_order_relaxed) == current->slots) {
-        arena* const fresh = reserve_arena(class_size(index));
+        arena* const fresh = reserve_arena(stack_class_size(index));
         if (fresh == nullptr) return nullptr;
         current = fresh;
       }
@@ -453,10 +449,11 @@ void release_stack(stack* s) noexcept {
   pools[size_class(s->size)].put(s);
 }
 
-std::size_t pooled_stacks(std::size_t size) noexcept {
-  const std::size_t wanted = size != 0 ? size : default_stack_size.load(std::memory_order_relaxed);
-  return pools[size_class(wanted)].pooled.load(std::memory_order_relaxed);
+std::size_t stack_class(std::size_t size) noexcept {
+  return size_class(size != 0 ? size : default_stack_size.load(std::memory_order_relaxed));
 }
+
+std::size_t pooled_stacks(std::size_t index) noexcept { return pools[index].pooled.load(std::memory_order_relaxed); }
 
 void stack_cache::put(stack* s) noexcept {
   if (s->size != held_size_) [[unlikely]] {
@@ -516,13 +513,13 @@ void init_stacks(std::size_t default_size) noexcept {
     map_count_limit.store(maps, std::memory_order_relaxed);
     protected_limit.store((maps - maps_left_to_others(maps)) / 2, std::memory_order_relaxed);
   }
-  default_stack_size.store(class_size(size_class(default_size)), std::memory_order_relaxed);
+  default_stack_size.store(stack_class_size(size_class(default_size)), std::memory_order_relaxed);
 }
 
 stack* bind_stack(stack_cache& cache, std::size_t size, unsigned shard) noexcept {
   const std::size_t usual_size = default_stack_size.load(std::memory_order_relaxed);
   const std::size_t index = size_class(size != 0 ? size : usual_size);
-  if (class_size(index) == usual_size) {
+  if (stack_class_size(index) == usual_size) {
     if (stack* const s = cache.get()) return s;
     if (stack* const batch = pools[index].take()) {
       cache.load(batch);

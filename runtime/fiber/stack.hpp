@@ -23,6 +23,7 @@
 // Locks: see stack.cpp. Pools and arenas survive from one run() to the next.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -127,8 +128,14 @@ void init_stacks(std::size_t default_size) noexcept;
 // `stack_cache::put`, one locked instruction.
 void release_stack(stack* s) noexcept;
 
-// pooled_stacks: how many of the size class of `size` (0: the default) the shared pool has. Any thread; a hint.
-[[nodiscard]] std::size_t pooled_stacks(std::size_t size) noexcept;
+// stack_class: the class of the stacks that `size` bytes (0: the default) are had from, by powers of two.
+inline constexpr std::size_t stack_classes =
+    static_cast<std::size_t>(std::bit_width(max_stack_size) - std::bit_width(min_stack_size)) + 1;
+[[nodiscard]] std::size_t stack_class(std::size_t size) noexcept;
+[[nodiscard]] constexpr std::size_t stack_class_size(std::size_t index) noexcept { return min_stack_size << index; }
+
+// pooled_stacks: how many stacks of that class the shared pool has. Any thread; a hint.
+[[nodiscard]] std::size_t pooled_stacks(std::size_t index) noexcept;
 
 // forget_frames: tells an address sanitizer, if the program has one, that the dead frames on `s` are gone. `put` does
 // it; needed where a dying fiber's stack goes straight to the next fiber.

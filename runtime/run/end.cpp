@@ -131,6 +131,7 @@ void reset_scheduler() noexcept {
     const int known = sched.known_procs.load(std::memory_order_relaxed);
     for (int i = 0; i < known; ++i) {
       P* p = sched.all_ps[i].load(std::memory_order_relaxed);
+      p->stacks.drain();
       p->in_service = false;
       p->m.store(nullptr, std::memory_order_relaxed);
     }

@@ -57,7 +57,9 @@ void keep_stack_for_main(P& p, std::size_t size) {
     p.stacks.put(s);
     return;
   }
-  throw std::system_error(errno, std::generic_category(),
+  const int error = errno;
+  if (error == EAGAIN) throw std::system_error(error, std::generic_category(), guard_limit_message());
+  throw std::system_error(error, std::generic_category(),
                           "weft::run: no memory for main's stack of " + std::to_string(size) +
                               " bytes; set options::stack_size (WEFT_STACK_SIZE), or raise the limit on memory (ulimit "
                               "-v, ulimit -d)");

@@ -42,6 +42,7 @@ void set_width(int n) WEFT_NO_THREAD_SAFETY_ANALYSIS {
     P* keep = nullptr;
     while (P* p = take_idle_p()) {
       if (p->number >= n) {
+        p->stacks.drain();
         p->in_service = false;
         sched.in_service.fetch_sub(1, std::memory_order_relaxed);
         continue;

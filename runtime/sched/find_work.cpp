@@ -236,7 +236,6 @@ bool idle(M* m, int& vain) noexcept {
 void retire_p(M* m) noexcept {
   P* p = m->p;
   const g_list rest = take_all(p);
-  p->stacks.drain();
   {
     detail::spin_guard guard(sched.lock);
     m->p = nullptr;

@@ -39,6 +39,7 @@ void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
   p->m.store(nullptr, std::memory_order_relaxed);
   // Retired by set_maxprocs: its holder was the last.
   if (p->number >= sched.procs.load(std::memory_order_relaxed)) {
+    p->stacks.drain();
     if (p->in_service) sched.in_service.fetch_sub(1, std::memory_order_relaxed);
     p->in_service = false;
     if (searching) sched.idle.wake_failed();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/sched/pending_work.hpp"
 
+#include "runtime/sched/stack_shortage.hpp"
 #include "runtime/sched/timers.hpp"
 
 namespace weft::rt {
@@ -20,7 +21,11 @@ bool anything_to_do(bool with_runnext) noexcept {
   return timers.earliest != never && sched.timers.get_up_for(timers) <= steady_now();
 }
 
-bool work_waits_in(const P* p) noexcept { return !p->queue.empty() || sched.global_size() != 0; }
+bool has_what_others_want(const P* p) noexcept {
+  return !p->queue.empty() || (stacks_are_short() && p->stacks.size() != 0);
+}
+
+bool work_waits_in(const P* p) noexcept { return has_what_others_want(p) || sched.global_size() != 0; }
 
 bool work_waits_elsewhere() noexcept {
   if (sched.idle.idle_ps() != 0) return false;

@@ -12,7 +12,9 @@ namespace weft::rt {
 bool anything_to_do(bool with_runnext) noexcept;
 inline bool work_anywhere() noexcept { return anything_to_do(true); }
 
-/// The two halves of `work_waits_for`: what lies in its queue and the global one, and what does not depend on `p`.
+/// Returns true if there is a fiber in its queue, or a stack that one elsewhere waits for.
+bool has_what_others_want(const P* p) noexcept;
+/// The two halves of `work_waits_for`: what it has itself and what is in the global queue, and what does not depend on `p`.
 bool work_waits_in(const P* p) noexcept;
 bool work_waits_elsewhere() noexcept;
 /// Returns true if somebody would run if the M that holds `p` gave it away. Sockets, timers and the rings of other Ps

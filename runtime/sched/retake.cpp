@@ -129,7 +129,7 @@ void retaker::add(P* p, M* m, std::uint64_t section, nanoseconds_t since, bool b
 
 // While threads are out nobody could go on with it. But what waits in it, and its timers, are for those that have a P.
 bool retaker::is_better_left(const P* p) const noexcept {
-  return threads_are_out() && p->queue.empty() && p->timers.next_when() > now_;
+  return threads_are_out() && !has_what_others_want(p) && p->timers.next_when() > now_;
 }
 
 bool retaker::threads_are_out() const noexcept {

@@ -72,9 +72,9 @@ struct scheduler {
 
   // --- a shortage of stacks (stack_shortage.hpp)
 
-  detail::atomic<bool> stack_shortage_was_said{false};    ///< in this run; relaxed: it only says who came first
-  detail::atomic<std::uint32_t> number_without_stack{0};  ///< written under the lock
-  g_list without_stack WEFT_GUARDED_BY(lock);
+  detail::atomic<bool> stack_shortage_was_said{false};   ///< in this run; relaxed: it only says who came first
+  detail::atomic<std::uint32_t> sizes_without_stack{0};  ///< a bit for each list below; written under the lock
+  g_list without_stack[stack_classes] WEFT_GUARDED_BY(lock);
 
   // --- under the lock: the global queue, and the lists of who is idle
 

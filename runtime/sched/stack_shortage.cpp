@@ -19,14 +19,17 @@ namespace {
 constexpr nanoseconds_t ask_again_after = 10'000'000;
 constexpr int most_in_a_look = 256;
 
-std::size_t stack_size_of(const G& g) noexcept { return std::size_t{g.stack_size} * 1024; }
+std::size_t class_of(const G& g) noexcept { return stack_class(std::size_t{g.stack_size} * 1024); }
+
+bool is_short(std::size_t index) noexcept {
+  return (sched.sizes_without_stack.load(std::memory_order_relaxed) >> index & 1) != 0;
+}
 
 // Into a buffer and out in one write: there is no memory to be had.
 void say_stacks_are_short(std::size_t size, int error) noexcept {
   if (sched.stack_shortage_was_said.exchange(true, std::memory_order_relaxed)) return;
   char text[320];
   char room[96];
-  const std::size_t bytes = size != 0 ? size : default_stack_size.load(std::memory_order_relaxed);
   const int length =
       error == EAGAIN
           ? std::snprintf(text, sizeof text,
@@ -37,26 +40,30 @@ void say_stacks_are_short(std::size_t size, int error) noexcept {
                 text, sizeof text,
                 "weft: no memory for a fiber's stack of %zu bytes (%s): fibers that have not begun wait until "
                 "others have ended; raise the limit (ulimit -v, ulimit -d), or set options::stack_size\n",
-                bytes, strerror_r(error, room, sizeof room));
+                size, strerror_r(error, room, sizeof room));
   if (length > 0 && write(STDERR_FILENO, text, std::min(static_cast<std::size_t>(length), sizeof text - 1)) < 0) return;
 }
 
-void publish_number() noexcept WEFT_REQUIRES(sched.lock) {
-  sched.number_without_stack.store(sched.without_stack.size, std::memory_order_relaxed);
+void note_waiting(std::size_t index) noexcept WEFT_REQUIRES(sched.lock) {
+  const std::uint32_t before = sched.sizes_without_stack.load(std::memory_order_relaxed);
+  const std::uint32_t bit = std::uint32_t{1} << index;
+  const bool waits = sched.without_stack[index].head != nullptr;
+  sched.sizes_without_stack.store(waits ? before | bit : before & ~bit, std::memory_order_relaxed);
 }
 
-// The monitor alone takes from the list.
-G* first() noexcept {
+// The monitor alone takes from the lists.
+G* first_of(std::size_t index) noexcept {
   detail::spin_guard guard(sched.lock);
-  return sched.without_stack.head;
+  return sched.without_stack[index].head;
 }
 
-void wait_for_stack(G* g) noexcept {
+void wait_for_stack(std::size_t index, G* g) noexcept {
   {
     detail::spin_guard guard(sched.lock);
-    sched.without_stack.push_back(g);
-    publish_number();
-    for (P* p = sched.idle_ps; p != nullptr; p = p->idle_link) p->stacks.drain();
+    const bool is_first = !stacks_are_short();
+    sched.without_stack[index].push_back(g);
+    note_waiting(index);
+    for (P* p = is_first ? sched.idle_ps : nullptr; p != nullptr; p = p->idle_link) p->stacks.drain();
   }
   note_busy();  // the monitor sees the list, or we see it asleep
 }
@@ -65,47 +72,47 @@ void wait_for_stack(G* g) noexcept {
 
 bool give_stack_or_wait(M* m, G* g) noexcept {
   if (g->stk != nullptr) return true;
-  if (!stacks_are_short()) {
+  const std::size_t index = class_of(*g);
+  if (!is_short(index)) {
     if (bind_fiber(m->p->stacks, static_cast<unsigned>(m->p->number), g)) return true;
-    say_stacks_are_short(stack_size_of(*g), errno);
+    say_stacks_are_short(stack_class_size(index), errno);
   }
-  wait_for_stack(g);
+  wait_for_stack(index, g);
   return false;
 }
 
 bool stack_giver::look(nanoseconds_t now) noexcept {
   if (!stacks_are_short()) return false;
   g_list ready;
-  for (int i = 0; i < most_in_a_look; ++i) {
-    G* g = first();
-    if (g == nullptr) break;
-    const bool has_one = give(*g, now);
-    if (!has_one && g->stack_size == 0) break;
-    detail::spin_guard guard(sched.lock);
-    sched.without_stack.pop_front();
-    if (has_one)
-      ready.push_back(g);
-    else
-      sched.without_stack.push_back(g);  // behind the others, whose stacks may be smaller
-  }
-  cache_.drain();
-  const bool some = ready.head != nullptr;
+  for (std::size_t index = 0; index < stack_classes; ++index)
+    if (is_short(index)) serve(index, now, ready);
+  if (ready.head == nullptr) return false;
   {
     detail::spin_guard guard(sched.lock);
-    publish_number();
     sched.global.push(ready);
   }
-  if (!some) return false;
   std_atomics::fence_seq_cst();
   wake_if_wanted();
   return true;
 }
 
-bool stack_giver::give(G& g, nanoseconds_t now) noexcept {
-  const bool at_hand = cache_.size() != 0 || pooled_stacks(stack_size_of(g)) != 0;
-  if (!at_hand && now < not_before_) return false;
+void stack_giver::serve(std::size_t index, nanoseconds_t now, g_list& ready) noexcept {
+  for (int i = 0; i < most_in_a_look; ++i) {
+    G* g = first_of(index);
+    if (g == nullptr || !give(index, *g, now)) break;
+    detail::spin_guard guard(sched.lock);
+    sched.without_stack[index].pop_front();
+    note_waiting(index);
+    ready.push_back(g);
+  }
+  cache_.drain();
+}
+
+bool stack_giver::give(std::size_t index, G& g, nanoseconds_t now) noexcept {
+  const bool at_hand = cache_.size() != 0 || pooled_stacks(index) != 0;
+  if (!at_hand && now < not_before_[index]) return false;
   if (bind_fiber(cache_, 0, &g)) return true;
-  not_before_ = now + ask_again_after;
+  not_before_[index] = now + ask_again_after;
   return false;
 }
 

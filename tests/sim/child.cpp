@@ -30,8 +30,12 @@ int report = -1;            ///< what a child says
   if (dup2(report, STDERR_FILENO) < 0) _exit(2);
   const instant slack = how.slack();
   const bounds& b = p.allowed;
-  allowed = {b.ready + slack, b.ready_beside_idle + slack, b.overdue + slack, b.edge + slack,
-             b.edge_beside_idle + slack};
+  allowed = {.ready = b.ready + slack,
+             .ready_beside_idle = b.ready_beside_idle + slack,
+             .overdue = b.overdue + slack,
+             .stack = b.stack + slack,
+             .edge = b.edge + slack,
+             .edge_beside_idle = b.edge_beside_idle + slack};
   run_here(how, p.name, p.run, decisions, *shared);
   _exit(0);
 }

@@ -57,7 +57,7 @@ bool is_ready(const G& g) noexcept {
   return peek(g.reason) == wait_reason::none && !g.wait.is_open();
 }
 
-bool waits_for_a_stack(const G& g) noexcept { return g.stk == nullptr && peek(sched.number_without_stack) != 0; }
+bool waits_for_a_stack(const G& g) noexcept { return g.stk == nullptr && peek(sched.sizes_without_stack) != 0; }
 
 bool runs() noexcept { return peek(sched.procs) != 0 && !peek(sched.ended); }
 
@@ -89,10 +89,10 @@ void look_at_fibers(instant now) noexcept {
 }
 
 void look_at_stacks(instant now) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
-  const G* const first = sched.without_stack.head;
+  const std::size_t usual = stack_class(0);
   std::size_t free = 0;
-  if (first != nullptr && first->stack_size == 0) {
-    free = pooled_stacks(0);
+  if (sched.without_stack[usual].head != nullptr) {
+    free = pooled_stacks(usual);
     for_each_p([&](const P& p) { free += p.stacks.size(); });
   }
   if (free == 0)

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads and fibers that are not to be had.
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <system_error>
 
@@ -176,158 +174,6 @@ void spawn_with_a_limit() {
   });
 }
 
-// More fibers than there is memory for: they begin as others end, on whatever P those were, however it is held.
-void stacks_run_out() {
-  const int width = up_to(3);
-  weft::run({.maxprocs = width}, [=] {
-    int begun = 0, ended = 0;
-    weft::event go_on;
-    weft::scope s;
-    const auto begin = [&](int many) {
-      for (int i = 0; i < many; ++i) {
-        s.go([&] {
-          ++begun;
-          if (maybe(2)) go_on.wait();
-          if (maybe(4)) block(100 * us);
-          if (maybe(8)) compute(ms);
-          ++ended;
-        });
-      }
-    };
-    begin(up_to(6));
-    if (maybe(2)) weft::sleep_for(100us);  // some end before memory does
-    const int before = begun;
-    set_memory(memory_is::used_up);
-    begin(12);
-    if (maybe(2)) begin(1 + up_to(60));
-    weft::sleep_for(ns(choose(2'000) * us));
-    if (before == 0 || maybe(2)) set_memory(memory_is::as_planned);
-    go_on.set();
-    s.join();
-    expect(begun == ended, "each fiber runs once");
-    set_memory(memory_is::as_planned);
-  });
-}
-
-// The only stacks are those that fibers have left to the Ps they ended on, which lie idle, or go on with others.
-void stacks_lie_in_caches() {
-  weft::run({.maxprocs = 1 + up_to(3)}, [] {
-    constexpr int many = 6;
-    int begun = 0;
-    bool over = false;
-    {
-      weft::event out;
-      weft::scope s;
-      for (int i = 0; i < many; ++i) {
-        s.go([&] {
-          ++begun;
-          out.wait();
-          block(100 * us);
-        });
-      }
-      while (begun < many) weft::sleep_for(100us);
-      out.set();
-      s.join();
-    }
-    begun = 0;
-    weft::scope others;
-    const int at_work = up_to(3) - 1;
-    for (int i = 0; i < at_work; ++i) {
-      others.go([&] {
-        while (!over) weft::yield();
-      });
-    }
-    weft::sleep_for(1ms);
-    set_memory(memory_is::used_up);
-    weft::event go_on;
-    for (int i = 0; i < many - at_work; ++i) {
-      others.go([&] {
-        ++begun;
-        go_on.wait();
-      });
-    }
-    while (begun < many - at_work) weft::sleep_for(100us);
-    over = true;
-    go_on.set();
-    others.join();
-    set_memory(memory_is::as_planned);
-  });
-}
-
-// A fiber that waits for a stack beside more than there are stacks for, each of which starts another as it ends.
-void a_stream_beside_one_without_a_stack() {
-  weft::run({.maxprocs = up_to(2)}, [] {
-    bool streams = false, over = false;
-    weft::wait_group wg;
-    std::function<void()> link = [&] {
-      streams = true;
-      compute(us);
-      if (over) return wg.done();
-      weft::go(link);
-    };
-    const auto begin = [&](int many) {
-      wg.add(many);
-      for (int i = 0; i < many; ++i) weft::go(link);
-    };
-    begin(3);
-    while (!streams) weft::sleep_for(100us);
-    set_memory(memory_is::used_up);
-    begin(6);
-    for (int i = 0; i < 5; ++i) {
-      bool begun = false;
-      wg.add();
-      weft::go([&] {
-        begun = true;
-        wg.done();
-      });
-      const instant before = now();
-      while (!begun) {
-        expect_within(now() - before, 40 * ms, "a fiber waits for a stack while others begin and end");
-        weft::sleep_for(100us);
-      }
-    }
-    set_memory(memory_is::as_planned);
-    over = true;
-    wg.wait();
-  });
-}
-
-void no_memory_for_main() {
-  set_memory(memory_is::used_up);
-  bool refused = false;
-  try {
-    weft::run({.maxprocs = up_to(2)}, [] {});
-  } catch (const std::system_error&) {
-    refused = true;
-  }
-  expect(refused, "run says that there is no memory for main");
-  set_memory(memory_is::as_planned);
-  bool ran = false;
-  weft::run([&] { ran = true; });
-  expect(ran, "a run after one that was refused");
-}
-
-// Stacks of several sizes, so that the pools of each are used and filled.
-void stacks_of_many_sizes() {
-  weft::run({.maxprocs = up_to(3)}, [] {
-    weft::wait_group wg;
-    int ended = 0;
-    for (int i = 0; i < 24; ++i) {
-      wg.add();
-      weft::attrs how;
-      how.stack_size = std::size_t{64 * 1024} << choose(3);
-      weft::spawn(how, [&] {
-        if (maybe(2)) weft::sleep_for(20us);
-        if (maybe(5)) block(100 * us);
-        ++ended;
-        wg.done();
-      }).detach();
-    }
-    wg.wait();
-    expect(ended == 24, "each fiber runs once");
-  });
-}
-
 constexpr program all[] = {
     {"thread_start_fails_late", thread_start_fails_late},
     {"a_wake_outlasts_the_run", a_wake_outlasts_the_run},
@@ -337,13 +183,6 @@ constexpr program all[] = {
      {.ready = 18 * ms, .ready_beside_idle = 18 * ms, .overdue = ms}},
     {"missed_as_the_last_lies_down", missed_as_the_last_lies_down},
     {"spawn_with_a_limit", spawn_with_a_limit},
-    {"stacks_run_out", stacks_run_out, {.ready = 60 * ms, .ready_beside_idle = 60 * ms}},
-    {"stacks_lie_in_caches", stacks_lie_in_caches, {.ready = 20 * ms, .ready_beside_idle = 20 * ms}},
-    {"a_stream_beside_one_without_a_stack",
-     a_stream_beside_one_without_a_stack,
-     {.ready = 20 * ms, .ready_beside_idle = 20 * ms}},
-    {"no_memory_for_main", no_memory_for_main},
-    {"stacks_of_many_sizes", stacks_of_many_sizes},
 };
 
 }  // namespace

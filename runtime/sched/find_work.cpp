@@ -171,7 +171,7 @@ G* look(M* m) noexcept {
   if (G* g = take_urgent(p)) return g;
   if (is_time_to_look(p, p->picks.load(std::memory_order_relaxed))) {
     begin_look(p);
-    if (stacks_are_short()) p->stacks.drain();
+    if (cached_stacks_are_short()) p->stacks.drain();
     if (sched.missed_wake.load(std::memory_order_relaxed))
       run_all_timers(m);  // nobody was to be had for the idle Ps
     else

@@ -47,7 +47,7 @@ void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
   }
   if (!p->in_service) sched.in_service.fetch_add(1, std::memory_order_relaxed);
   p->in_service = true;
-  if (stacks_are_short()) p->stacks.drain();
+  if (cached_stacks_are_short()) p->stacks.drain();
   p->times_idle.store(p->times_idle.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   p->idle_link = sched.idle_ps;
   sched.idle_ps = p;

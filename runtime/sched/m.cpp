@@ -7,6 +7,7 @@
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/retake.hpp"
 #include "runtime/sched/scheduler.hpp"
+#include "runtime/sched/stack_shortage.hpp"
 
 namespace weft::rt {
 
@@ -37,6 +38,7 @@ void set_current_m(M* m) noexcept { sim::slot(sim::slot_of::machine) = m; }
 // There is nobody to take it. What waits in it is for those that have a P.
 static void keep(M* m, P* p) noexcept {
   own(m, p);
+  if (cached_stacks_are_short()) p->stacks.drain();
   push_global(take_all(p));
   std_atomics::fence_seq_cst();
   wake_if_wanted();

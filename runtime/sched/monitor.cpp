@@ -156,7 +156,7 @@ class monitor {
     const bool gave_stacks = stack_giver_.look(now_);
     make_up_for_wakes(found.overdue);
     poll_for_the_busy();
-    pace(found.taken || handed_on, found.come_back || gave_stacks);
+    pace(found.taken || handed_on, found.come_back || (gave_stacks && allowance_ >= 0));
     draw();
   }
 

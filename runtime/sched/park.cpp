@@ -46,7 +46,7 @@ namespace {
 
 // Gives a fiber that has not started a pooled stack.
 [[gnu::noinline]] bool give_stack(M* m, G* next) noexcept {
-  if (next->stack_size != 0 || stacks_are_short()) return false;
+  if (next->stack_size != 0 || cached_stacks_are_short()) return false;
   stack* s = m->p->stacks.get();
   if (s == nullptr || s->runner == nullptr) {
     if (s != nullptr) m->p->stacks.put(s);

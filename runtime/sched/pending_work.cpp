@@ -22,7 +22,7 @@ bool anything_to_do(bool with_runnext) noexcept {
 }
 
 bool has_what_others_want(const P* p) noexcept {
-  return !p->queue.empty() || (stacks_are_short() && p->stacks.size() != 0);
+  return !p->queue.empty() || (cached_stacks_are_short() && p->stacks.size() != 0);
 }
 
 bool work_waits_in(const P* p) noexcept { return has_what_others_want(p) || sched.global_size() != 0; }

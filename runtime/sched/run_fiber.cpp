@@ -22,7 +22,7 @@ namespace weft::rt {
 static void pool_stack(void* arg) noexcept {
   M* m = current_m();
   stack* s = static_cast<stack*>(arg);
-  if (m->p != nullptr && !stacks_are_short())
+  if (m->p != nullptr && !cached_stacks_are_short())
     m->p->stacks.put(s);
   else
     release_stack(s);  // where everybody finds it
@@ -53,7 +53,7 @@ static void pool_stack(void* arg) noexcept {
       fiber_gone(m);
     G* next = m->p != nullptr && m->pinned_g == nullptr ? pick_local(m->p) : nullptr;
     if (next != nullptr && next->stk == nullptr && next->stack_size == 0 && next->pinned == nullptr &&
-        s->size == default_stack_size.load(std::memory_order_relaxed) && !stacks_are_short()) {
+        s->size == default_stack_size.load(std::memory_order_relaxed) && !cached_stacks_are_short()) {
       forget_frames(s);
       next->stk = s;
       s->owner = next;

@@ -21,8 +21,15 @@ constexpr int most_in_a_look = 256;
 
 std::size_t class_of(const G& g) noexcept { return stack_class(std::size_t{g.stack_size} * 1024); }
 
-bool is_short(std::size_t index) noexcept {
-  return (sched.sizes_without_stack.load(std::memory_order_relaxed) >> index & 1) != 0;
+// Stacks of the default size come from the arenas of all Ps: one may have slots where another cannot grow. Notes in
+// `shard` which had one.
+bool bind_from_any(stack_cache& cache, unsigned& shard, std::size_t index, G* g) noexcept {
+  const int known = index == stack_class(0) ? sched.known_procs.load(std::memory_order_acquire) : 1;
+  for (int i = 0; i < known; ++i) {
+    if (bind_fiber(cache, shard, g)) return true;
+    shard = (shard + 1) % static_cast<unsigned>(known);
+  }
+  return false;
 }
 
 // Into a buffer and out in one write: there is no memory to be had.
@@ -60,7 +67,7 @@ G* first_of(std::size_t index) noexcept {
 void wait_for_stack(std::size_t index, G* g) noexcept {
   {
     detail::spin_guard guard(sched.lock);
-    const bool is_first = !stacks_are_short();
+    const bool is_first = !stacks_are_short(index);
     sched.without_stack[index].push_back(g);
     note_waiting(index);
     for (P* p = is_first ? sched.idle_ps : nullptr; p != nullptr; p = p->idle_link) p->stacks.drain();
@@ -73,8 +80,9 @@ void wait_for_stack(std::size_t index, G* g) noexcept {
 bool give_stack_or_wait(M* m, G* g) noexcept {
   if (g->stk != nullptr) return true;
   const std::size_t index = class_of(*g);
-  if (!is_short(index)) {
-    if (bind_fiber(m->p->stacks, static_cast<unsigned>(m->p->number), g)) return true;
+  if (!stacks_are_short(index)) {
+    auto shard = static_cast<unsigned>(m->p->number);
+    if (bind_from_any(m->p->stacks, shard, index, g)) return true;
     say_stacks_are_short(stack_class_size(index), errno);
   }
   wait_for_stack(index, g);
@@ -85,7 +93,7 @@ bool stack_giver::look(nanoseconds_t now) noexcept {
   if (!stacks_are_short()) return false;
   g_list ready;
   for (std::size_t index = 0; index < stack_classes; ++index)
-    if (is_short(index)) serve(index, now, ready);
+    if (stacks_are_short(index)) serve(index, now, ready);
   if (ready.head == nullptr) return false;
   {
     detail::spin_guard guard(sched.lock);
@@ -111,7 +119,7 @@ void stack_giver::serve(std::size_t index, nanoseconds_t now, g_list& ready) noe
 bool stack_giver::give(std::size_t index, G& g, nanoseconds_t now) noexcept {
   const bool at_hand = cache_.size() != 0 || pooled_stacks(index) != 0;
   if (!at_hand && now < not_before_[index]) return false;
-  if (bind_fiber(cache_, 0, &g)) return true;
+  if (bind_from_any(cache_, shard_, index, &g)) return true;
   not_before_[index] = now + ask_again_after;
   return false;
 }

@@ -19,8 +19,13 @@
 
 namespace weft::rt {
 
-/// Some fiber waits for a stack. Exact under the scheduler's lock, otherwise a hint.
+/// Returns true if some fiber waits for a stack. Exact under the scheduler's lock, otherwise a hint.
 inline bool stacks_are_short() noexcept { return sched.sizes_without_stack.load(std::memory_order_relaxed) != 0; }
+inline bool stacks_are_short(std::size_t index) noexcept {
+  return (sched.sizes_without_stack.load(std::memory_order_relaxed) >> index & 1) != 0;
+}
+/// The same for one of the default size, which are those that caches hold.
+inline bool cached_stacks_are_short() noexcept { return stacks_are_short() && stacks_are_short(stack_class(0)); }
 
 /// Returns false if there is no stack for `g`, or others have waited longer for theirs: then it waits, too, and is
 /// somebody else's. Says so once in a run. On an M's own stack, with no lock held.
@@ -38,6 +43,7 @@ class stack_giver {
 
   stack_cache cache_;
   nanoseconds_t not_before_[stack_classes]{};  // where the pools have none
+  unsigned shard_ = 0;                         // that had the last one
 };
 
 }  // namespace weft::rt

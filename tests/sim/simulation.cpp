@@ -128,7 +128,7 @@ struct world {
   bool watching = false;
   std::uint64_t waits_in_a_dump = 0;
   instant memory_at = 0;  ///< there is none before
-  bool no_memory = false;
+  memory_is memory = memory_is::as_planned;
   thread_starts starts = thread_starts::as_planned;
   instant refusal_takes = 0;
   decision decisions[kept_decisions];
@@ -518,9 +518,10 @@ bool membarrier() noexcept {
 }
 
 // run() itself reports that there is no stack for main: nothing to explore there by chance.
-bool memory() noexcept {
+bool memory(std::size_t size) noexcept {
   step();
-  if (w.no_memory) return false;
+  if (w.memory == memory_is::used_up) return false;
+  if (w.memory == memory_is::scarce) return size < std::size_t{32} << 20;
   if (!some_fiber_lives()) return true;
   if (w.now < w.memory_at) return false;
   if (!one_in(w.how.no_memory_one_in)) return true;
@@ -528,7 +529,7 @@ bool memory() noexcept {
   return false;
 }
 
-void set_memory(memory_is how) noexcept { w.no_memory = how == memory_is::used_up; }
+void set_memory(memory_is how) noexcept { w.memory = how; }
 
 void*& slot(slot_of which) noexcept {
   static void* outside[slots]{};

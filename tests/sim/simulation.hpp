@@ -43,8 +43,8 @@ const plan& current_plan() noexcept;
 enum class thread_starts : std::uint8_t { as_planned, refused };
 void set_thread_starts(thread_starts how, instant how_slow = 0) noexcept;
 
-/// From here on there is no memory for another stack, or as the plan says.
-enum class memory_is : std::uint8_t { as_planned, used_up };
+/// From here on there is memory for stacks as the plan says, for all those of arenas that are open, or for none.
+enum class memory_is : std::uint8_t { as_planned, scarce, used_up };
 void set_memory(memory_is how) noexcept;
 
 /// Steps of the calling thread so far.

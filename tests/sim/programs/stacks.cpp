@@ -160,6 +160,19 @@ void stacks_of_another_size() {
   });
 }
 
+// Each P has an arena of its own, and some cannot be opened any more.
+void stacks_of_another_arena() {
+  weft::run({.maxprocs = 1 + up_to(3)}, [] {
+    weft::scope others;
+    for (int i = up_to(3) - 1; i > 0; --i) others.go([] { compute(ms); });
+    leave_stacks(1);
+    set_memory(memory_is::scarce);
+    use_stacks(60, "a stack of another P's arena is not to be had");
+    others.join();
+    set_memory(memory_is::as_planned);
+  });
+}
+
 void stacks_of_the_last_run() {
   weft::run({.maxprocs = 3}, [] { leave_stacks(6); });
   set_memory(memory_is::used_up);
@@ -249,6 +262,7 @@ constexpr program all[] = {
     {"stacks_lie_with_one_that_stays", stacks_lie_with_one_that_stays, load},
     {"stacks_of_retired_ps", stacks_of_retired_ps, short_of_stacks},
     {"stacks_of_another_size", stacks_of_another_size, short_of_stacks},
+    {"stacks_of_another_arena", stacks_of_another_arena, load},
     {"stacks_of_the_last_run", stacks_of_the_last_run, short_of_stacks},
     {"a_stream_beside_one_without_a_stack", a_stream_beside_one_without_a_stack, short_of_stacks},
     {"no_memory_for_main", no_memory_for_main},

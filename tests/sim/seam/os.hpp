@@ -67,17 +67,17 @@ class mutex {
 };
 
 inline void* reserve_memory(std::size_t size) noexcept {
-  if (sim::memory()) return mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (sim::memory(0)) return mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   errno = ENOMEM;
   return MAP_FAILED;
 }
 inline int open_memory(void* at, std::size_t size) noexcept {
-  if (sim::memory()) return mprotect(at, size, PROT_READ | PROT_WRITE);
+  if (sim::memory(size)) return mprotect(at, size, PROT_READ | PROT_WRITE);
   errno = ENOMEM;
   return -1;
 }
 inline int advise_memory(void* at, std::size_t size, int advice) noexcept {
-  if (sim::memory()) return madvise(at, size, advice);
+  if (sim::memory(0)) return madvise(at, size, advice);
   errno = ENOMEM;
   return -1;
 }

@@ -45,8 +45,8 @@ instant cpu_of(const task* t) noexcept;     ///< -1: it has ended
 bool is_asleep(int id) noexcept;
 
 bool membarrier() noexcept;
-/// Whether memory for a stack is to be had now.
-bool memory() noexcept;
+/// Whether memory for stacks is to be had now, `size` bytes more of it.
+bool memory(std::size_t size) noexcept;
 
 /// What belongs to the calling thread: thread-locals of the runtime, each in its slot.
 enum class slot_of : unsigned { machine, stand_in, random };

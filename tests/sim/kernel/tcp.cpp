@@ -90,13 +90,17 @@ void tcp_socket::clear_wire() noexcept {
   wire_size = 0;
 }
 
+// One at a time: each that comes too early asks for another.
 void tcp_socket::pump_at(instant when) noexcept {
+  if (next_pump >= 0 && next_pump <= when) return;
+  next_pump = when;
   later(
       when, [](void* self) { static_cast<tcp_socket*>(self)->pump(); }, this);
 }
 
 // What has come to its time goes to the other end's buffer, as far as there is room.
 void tcp_socket::pump() noexcept {
+  if (next_pump <= now()) next_pump = -1;
   while (!wire.empty() && !blocked) {
     segment& first = wire.front();
     if (first.at > now()) {

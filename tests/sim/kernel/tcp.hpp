@@ -56,7 +56,8 @@ struct tcp_socket : file {
   std::deque<char> in;
   std::deque<segment> wire;
   std::size_t wire_size = 0;
-  bool blocked = false;  ///< the other end's buffer is full
+  instant next_pump = -1;  ///< when the wire is looked at next; -1: nobody looks
+  bool blocked = false;    ///< the other end's buffer is full
   tcp_socket* peer = nullptr;
   std::deque<tcp_socket*> queue;  ///< of a listener: connections that nobody has accepted
   std::size_t queue_max = 0;

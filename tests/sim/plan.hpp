@@ -44,7 +44,7 @@ struct plan {
   }
   /// How much later than without faults things may happen. A thread that stands still at one step in 5000 does so ten
   /// times in a millisecond of its CPU, so no sum of faults is a bound: this finds what hangs, and a wake that is lost.
-  /// Below the 10 s after which an idle thread gets up by itself.
+  /// Below the 10 s after which an idle thread gets up by itself. Threads that share one CPU wait for slices of others.
   instant slack() const noexcept;
 };
 

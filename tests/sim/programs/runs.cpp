@@ -282,8 +282,7 @@ constexpr program all[] = {
     {"last_wake_and_the_next_run", last_wake_and_the_next_run},
     {"plain_threads_at_the_end", plain_threads_at_the_end, load},
     {"plain_waits_at_the_end", plain_waits_at_the_end},
-    // Beside a plain thread that never waits, on one CPU: an M may wait for two of its slices, for a lock that it holds.
-    {"set_maxprocs_at_the_end", set_maxprocs_at_the_end, {.ready = 14 * ms, .ready_beside_idle = 14 * ms}},
+    {"set_maxprocs_at_the_end", set_maxprocs_at_the_end},
     {"thread_local_waits", thread_local_waits},
 };
 

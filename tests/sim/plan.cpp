@@ -36,7 +36,7 @@ plan plan_of(std::uint64_t seed) noexcept {
   if (choose.below(3) == 0) p.no_thread_one_in = 2 + choose.below(6);
   if (choose.below(3) == 0) p.slow_thread_one_in = 1 + choose.below(4);
   if (choose.below(3) == 0) p.wake_for_nothing_one_in = 2 + choose.below(20);
-  if (choose.below(3) == 0) p.no_memory_one_in = 2 + choose.below(6);
+  if (choose.below(3) == 0) p.no_memory_one_in = 4 + choose.below(6);
   if (choose.below(3) == 0) p.no_membarrier = true;
   return p;
 }

@@ -92,14 +92,18 @@ void detach_thread(M* m) noexcept {
   set_current_m(nullptr);
 }
 
+static M* take_spare_m() noexcept {
+  detail::spin_guard guard(sched.lock);
+  M* m = sched.spare_ms;
+  if (m != nullptr) sched.spare_ms = m->idle_link;
+  return m;
+}
+
 M* make_m() noexcept {
-  {
-    detail::spin_guard guard(sched.lock);
-    if (M* m = sched.spare_ms) {
-      sched.spare_ms = m->idle_link;
-      m->section.reset(parkers_must_fence);  // it may stem from an earlier run(), with another answer
-      return m;
-    }
+  if (M* m = take_spare_m()) {
+    detail::spin_guard guard(m->retake_lock);  // the monitor may have found it at a P that it did not start with
+    m->section.reset(parkers_must_fence);      // it may stem from an earlier run(), with another answer
+    return m;
   }
   M* m = new (std::nothrow) M(parkers_must_fence);
   if (m == nullptr) return nullptr;

@@ -16,7 +16,6 @@
 
 #include "runtime/fiber/overflow.hpp"
 #include "runtime/inspect/fiber_snapshot.hpp"
-#include "runtime/inspect/racy_load.hpp"
 #include "runtime/inspect/symbols.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/scheduler.hpp"
@@ -132,7 +131,7 @@ void print_body(std::FILE* out, const fiber_snapshot& fiber, const G& g, const c
   if (&g == self.fiber)
     print_frames(out, self.frames);
   else if (fiber.state == fiber_state::running)
-    print_running(out, fiber, racy_load(g.stk));
+    print_running(out, fiber, g.load_stack());
   else if (fiber.state == fiber_state::unstarted)
     std::fputs("    (has not started)\n", out);
   else

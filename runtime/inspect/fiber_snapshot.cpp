@@ -53,7 +53,7 @@ struct witness {
       : id(g.id.load(std::memory_order_acquire)),
         on_cpu(g.on_cpu.load(std::memory_order_acquire)),
         wait(g.wait.look()),
-        stk(racy_load(g.stk)),
+        stk(g.load_stack()),
         sp(racy_load(g.sp)) {}
   bool operator==(const witness&) const noexcept = default;
 };

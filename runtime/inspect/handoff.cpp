@@ -61,7 +61,7 @@ void name_it(const M& m, bool burning, nanoseconds_t silent) {
                    who(fiber).c_str(), spawned_at(fiber).c_str(), how_long);
     return;
   }
-  const blocked_call call = find_blocked_call(m.tid.load(std::memory_order_relaxed), racy_load(g->stk));
+  const blocked_call call = find_blocked_call(m.tid.load(std::memory_order_relaxed), g->load_stack());
   if (call.number < 0 ||
       !is_new_place(call.called_from != 0 ? call.called_from : reinterpret_cast<std::uintptr_t>(fiber.spawn_site)))
     return;

@@ -116,7 +116,7 @@ static G* take_g(P* p) {
   g->cancel.store(0, std::memory_order_relaxed);
   g->base_cancelled.store(false, std::memory_order_relaxed);
   g->eh = {};
-  g->stk = nullptr;
+  g->bind(nullptr);
   g->ended = nullptr;
   g->home = nullptr;
   g->pinned = nullptr;
@@ -151,7 +151,7 @@ void free_g(M* m, G* g) noexcept {
   P* p = m != nullptr ? m->p : nullptr;
   const bool counted = g->ended != nullptr || g->home != nullptr;  // by count_end; nobody hears of the others' end
   g->id.store(0, std::memory_order_relaxed);  // a hint for dumps; cancellers are excluded by the scope lock before this
-  g->stk = nullptr;
+  g->bind(nullptr);
   if (p != nullptr) {
     g->link = p->free_list;
     p->free_list = g;

@@ -52,7 +52,7 @@ namespace {
     if (s != nullptr) m->p->stacks.put(s);
     return false;
   }
-  next->stk = s;
+  next->bind(s);
   next->sp = s->runner;
   s->owner = next;
   return true;

@@ -55,7 +55,7 @@ static void pool_stack(void* arg) noexcept {
     if (next != nullptr && next->stk == nullptr && next->stack_size == 0 && next->pinned == nullptr &&
         s->size == default_stack_size.load(std::memory_order_relaxed) && !cached_stacks_are_short()) {
       forget_frames(s);
-      next->stk = s;
+      next->bind(s);
       s->owner = next;
       next->on_cpu.store(true, std::memory_order_relaxed);
       m->cur = next;
@@ -79,7 +79,7 @@ bool bind_fiber(stack_cache& cache, unsigned shard, G* g) noexcept {
       }
     }
   }
-  g->stk = s;
+  g->bind(s);
   g->sp = s->runner;
   s->owner = g;
   return true;

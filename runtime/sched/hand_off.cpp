@@ -56,6 +56,21 @@ void shelve_p(P* p, bool searching) noexcept {
   }
 }
 
+// Where every P is idle somebody sleeps in the poller, or the monitor is up: who starts a timer or waits for a socket then
+// wakes nobody else. So without a sleeper there this P is for one, whether there is anything to wait for or not. The
+// look after it is step 9 of idle.hpp: what was published before the P was idle woke nobody.
+void lay_aside(P* p) noexcept {
+  bool aside = false;
+  {
+    detail::spin_guard guard(sched.lock);
+    aside = sched.poller_taken && p->queue.empty();
+    if (aside) put_idle_p(p, false);
+  }
+  if (!aside) return pass_on(p);
+  nudge_sleeper();
+  if (work_anywhere()) wake_if_wanted();
+}
+
 bool hand_off_to_unpinned(P* p) noexcept {
   p->m.store(nullptr, std::memory_order_relaxed);  // else the monitor sees it at the giver until the taker is up
   return give_to(take_sleeper, p, false) || start_machine(p, false);

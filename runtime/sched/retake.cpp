@@ -67,12 +67,15 @@ void retaker::look_at(P* p, p_notes& notes) noexcept {
     m->seen_since = now_;
   }
   if (!work_waits(p)) {
-    notes.cpu = not_known;
+    if (!moved && bracket<std_atomics>::outside(section) && now_ - m->seen_since >= slice)
+      let_rest(p, m, section, notes);
+    else
+      notes.cpu = not_known;
   } else if (!bracket<std_atomics>::outside(section)) {
     if (now_ - notes.since >= slice) ask_for_p(p, m);
   } else if (m->blocking_now.load(std::memory_order_relaxed)) {
     if (!moved)
-      add(p, m, section, m->seen_since, false);
+      add(p, m, section, m->seen_since, reason::blocked);
     else if (!came_back_)
       found_.come_back = true;
   } else {
@@ -96,14 +99,14 @@ void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& note
   }
   const bool used_half = 2 * (cpu - notes.cpu) >= elapsed;
   if (!used_half && has_slept(*m, elapsed, cpu - notes.cpu)) {
-    add(p, m, section, notes.sampled, false);
+    add(p, m, section, notes.sampled, reason::blocked);
     return;
   }
   if (now_ - notes.since >= slice && cpu - notes.cpu > nothing) {  // however little of a CPU it is given
     if (moved)
       ask_for_p(p, m);
     else
-      add(p, m, section, notes.since, true);
+      add(p, m, section, notes.since, reason::burning);
     return;
   }
   if (!used_half && elapsed < slice)
@@ -113,18 +116,30 @@ void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& note
   notes.sampled = now_;
 }
 
+// Outside of the runtime for a slice, and nothing waits.
+void retaker::let_rest(P* p, M* m, std::uint64_t section, p_notes& notes) noexcept {
+  if (m->blocking_now.load(std::memory_order_relaxed)) {
+    add(p, m, section, m->seen_since, reason::resting);
+  } else if (notes.cpu != not_known && sleeps(*m, notes.cpu)) {
+    add(p, m, section, m->seen_since, reason::resting);
+  } else {
+    notes.cpu = os::cpu_time(m->cpu_clock);
+    notes.sampled = now_;
+  }
+}
+
 bool retaker::work_waits(const P* p) noexcept {
   if (work_waits_in(p)) return true;
   if (!waits_elsewhere_) waits_elsewhere_ = work_waits_elsewhere();
   return *waits_elsewhere_;
 }
 
-void retaker::add(P* p, M* m, std::uint64_t section, nanoseconds_t since, bool burning) noexcept {
+void retaker::add(P* p, M* m, std::uint64_t section, nanoseconds_t since, reason why) noexcept {
   if (is_better_left(p)) return;
   // An M that changes its P while we look shows up at both; its retake_lock is to be taken once.
   for (unsigned i = 0; i < count_; ++i)
     if (candidates_[i].m == m) return;
-  if (count_ < max_candidates) candidates_[count_++] = {p, m, section, since, burning, false};
+  if (count_ < max_candidates) candidates_[count_++] = {p, m, section, since, why, false};
 }
 
 // While threads are out nobody could go on with it. But what waits in it, and its timers, are for those that have a P.
@@ -159,14 +174,15 @@ unsigned retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   }
   fence_all_threads();
   unsigned taken = 0;
+  unsigned handed_on = 0;
   for (unsigned i = 0; i < count_; ++i) {
     candidate& c = candidates_[i];
     const bool take = c.m->section.unchanged(c.section) && c.m->p == c.p;
     if (take) {
       c.m->p = nullptr;
       c.p->m.store(nullptr, std::memory_order_relaxed);
-      c.p->handoffs.add();
-      c.long_slice = c.burning && !c.m->is_caller;
+      if (c.why != reason::resting) c.p->handoffs.add();
+      c.long_slice = c.why == reason::burning && !c.m->is_caller;
     } else if (!c.m->slice_over.load(std::memory_order_relaxed) && !c.m->look_wanted.load(std::memory_order_relaxed)) {
       c.m->section.withdraw();
     }
@@ -175,11 +191,17 @@ unsigned retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   }
   for (unsigned i = 0; i < taken; ++i) {
     const candidate& c = candidates_[i];
-    note_handoff(*c.m, c.burning, now_ - c.since);  // before the P is anybody's, while the fiber is still at it
+    if (c.why == reason::resting) {
+      lay_aside(c.p);
+      continue;
+    }
+    note_handoff(*c.m, c.why == reason::burning,
+                 now_ - c.since);  // before the P is anybody's, while the fiber is at it
     if (c.long_slice) make_slice_long(*c.m);
     pass_on(c.p);
+    ++handed_on;
   }
-  return taken;
+  return handed_on;
 }
 
 void take_own_slice_back(M* m) noexcept {

@@ -14,6 +14,9 @@
 //               give the P up itself at its next entry. Where that may hold a lock the P is left to the monitor
 //               (`surrendered_ps`), which comes back soon
 //   starved     given no CPU at all: left alone, more threads do not help
+//   resting     announced or asleep for a slice, and nothing waits for the P: it goes to the idle ones, or to somebody
+//               who sleeps in the poller from then on. Else the monitor would get up for it again and again, for as long
+//               as the call lasts
 //
 // Those that burn on without a P would have the CPUs in the kernel's slices as much as the Ms with one, and whoever wakes
 // would wait for them. So theirs are made long: the kernel lets who asks for less go first, and all get the same share.
@@ -57,12 +60,13 @@ class retaker {
     nanoseconds_t sampled = 0;      ///< when `cpu` was read
     nanoseconds_t cpu = not_known;  ///< of the M's thread
   };
+  enum class reason : std::uint8_t { blocked, burning, resting };
   struct candidate {
     P* p;
     M* m;
     std::uint64_t section;
     nanoseconds_t since;
-    bool burning;
+    reason why;
     bool long_slice;
   };
   static constexpr unsigned max_candidates = 32;
@@ -70,8 +74,9 @@ class retaker {
 
   void look_at(P* p, p_notes& notes) noexcept;
   void judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& notes) noexcept;
+  void let_rest(P* p, M* m, std::uint64_t section, p_notes& notes) noexcept;
   bool work_waits(const P* p) noexcept;
-  void add(P* p, M* m, std::uint64_t section, nanoseconds_t since, bool burning) noexcept;
+  void add(P* p, M* m, std::uint64_t section, nanoseconds_t since, reason why) noexcept;
   bool is_better_left(const P* p) const noexcept;
   bool threads_are_out() const noexcept;
   void ask_for_p(const P* p, M* m) noexcept;

@@ -389,12 +389,14 @@ TEST_F(thread_shortage, a_sleeper_wakes_though_a_thread_was_refused_while_nothin
       if (refused.load() == 0) none_to_be_had.store(false);
     });
     weft::run({.maxprocs = 1}, [&] {
+      std::atomic<bool> woke{false};
       weft::scope s;
       s.go([&] {
         weft::sleep_for(10ms);
+        woke.store(true);
         unblock();
       });
-      weft_test::until_waiting(1);
+      until([&] { return weft_test::waiting() == 1 || woke.load(); });
       none.begin();
       s.go([&] { block_in_read(); });
       s.join();

@@ -4,14 +4,17 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include <weft/weft.hpp>
 
+#include "runtime/sched/scheduler.hpp"
 #include "tests/support/until_waiting.hpp"
 #include "tests/support/watchdog.hpp"
 
@@ -44,6 +47,62 @@ TEST_F(idle, an_idle_second_costs_few_context_switches) {
     for (auto& f : parked) f.join();
   });
 }
+
+struct alone {
+  const char* name;
+  int processors;
+  bool announced;
+  bool beside_a_timer;
+};
+
+std::string name_of(const testing::TestParamInfo<alone>& of) { return of.param.name; }
+
+// Else the monitor gets up for it five hundred times a second, for as long as the call lasts.
+class idle_beside_one_that_blocks : public testing::TestWithParam<alone> {
+  weft_test::watchdog watchdog_{60s};
+};
+
+TEST_P(idle_beside_one_that_blocks, every_processor_is_at_rest) {
+  const auto every_p_is_idle = [] {
+    return weft::rt::sched.idle.idle_ps() == static_cast<unsigned>(GetParam().processors);
+  };
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  std::atomic<bool> begun{false};
+  std::thread watcher([&] {
+    while (!begun.load() || !every_p_is_idle()) std::this_thread::sleep_for(100us);
+    EXPECT_EQ(write(ends[1], "x", 1), 1);
+  });
+  weft::run({.maxprocs = GetParam().processors}, [&] {
+    weft::fiber<void> later;
+    if (GetParam().beside_a_timer) later = weft::spawn([] { weft::sleep_for(1h); });
+    auto reader = weft::spawn([&] {
+      char byte = 0;
+      begun.store(true);
+      if (GetParam().announced)
+        EXPECT_EQ(weft::blocking([&] { return read(ends[0], &byte, 1); }), 1);
+      else
+        EXPECT_EQ(read(ends[0], &byte, 1), 1);
+      weft::yield();  // it has a P again
+    });
+    reader.join();
+    if (later.joinable()) {
+      later.cancel();
+      EXPECT_THROW(later.join(), weft::fiber_cancelled);
+    }
+  });
+  watcher.join();
+  close(ends[0]);
+  close(ends[1]);
+}
+
+INSTANTIATE_TEST_SUITE_P(call, idle_beside_one_that_blocks,
+                         testing::Values(alone{"unannounced", 1, false, false}, alone{"announced", 1, true, false},
+                                         alone{"unannounced_on_3", 3, false, false},
+                                         alone{"announced_on_3", 3, true, false},
+                                         alone{"unannounced_beside_a_timer", 1, false, true},
+                                         alone{"announced_beside_a_timer_on_2", 2, true, true}),
+                         name_of);
 
 TEST_F(idle, what_plain_threads_start_wakes_it_each_time) {
   weft::run({.maxprocs = 4}, [] {

@@ -38,7 +38,8 @@ inline void until_waiting(std::size_t count) {
   while (waiting() < count) weft::yield();
 }
 
-/// Lets others run until `done()` holds.
+/// Lets others run until `done()` holds. A wait that ends by its own time may be over before it is seen, where this
+/// thread was off its CPU for so long: then only what follows it can be waited for.
 template <class Predicate>
 void until(Predicate done) {
   while (!done()) weft::yield();

@@ -22,7 +22,9 @@ namespace {
 
 using namespace std::chrono_literals;
 using weft::semaphore;
+using weft_test::until;
 using weft_test::until_waiting;
+using weft_test::waiting;
 
 static_assert(!std::is_copy_constructible_v<semaphore> && !std::is_move_constructible_v<semaphore>);
 static_assert(!std::is_convertible_v<int, semaphore>);
@@ -209,8 +211,13 @@ TEST(semaphore, a_large_request_that_is_cancelled_gives_way) {
 TEST(semaphore, a_large_request_whose_time_is_up_gives_way) {
   weft::run([] {
     semaphore s(2);
-    auto large = weft::spawn([&] { return s.try_acquire_for(20ms, 10); });
-    until_waiting(1);
+    std::atomic<bool> gave_up{false};
+    auto large = weft::spawn([&] {
+      const bool got = s.try_acquire_for(20ms, 10);
+      gave_up.store(true);
+      return got;
+    });
+    until([&] { return waiting() == 1 || gave_up.load(); });
     std::vector<weft::fiber<void>> small;
     for (int i = 0; i < 2; ++i) small.push_back(weft::spawn([&] { s.acquire(1); }));
     for (auto& f : small) f.join();

@@ -21,7 +21,9 @@
 namespace {
 
 using namespace std::chrono_literals;
+using weft_test::until;
 using weft_test::until_waiting;
+using weft_test::waiting;
 
 static_assert(!std::is_copy_constructible_v<weft::shared_mutex> && !std::is_move_constructible_v<weft::shared_mutex>);
 
@@ -211,8 +213,13 @@ TEST(shared_mutex, a_writer_that_gives_up_lets_the_readers_in_that_it_held_back)
   weft::run([] {
     weft::shared_mutex mutex;
     mutex.lock_shared();
-    auto writer = weft::spawn([&] { return mutex.try_lock_for(20ms); });
-    until_waiting(1);
+    std::atomic<bool> gave_up{false};
+    auto writer = weft::spawn([&] {
+      const bool got = mutex.try_lock_for(20ms);
+      gave_up.store(true);
+      return got;
+    });
+    until([&] { return waiting() == 1 || gave_up.load(); });
     auto reader = weft::spawn([&] { const std::shared_lock lock(mutex); });
     reader.join();  // while we still read
     EXPECT_FALSE(writer.join());

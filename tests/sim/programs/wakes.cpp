@@ -215,6 +215,58 @@ void timers_beside_those_that_compute() {
   });
 }
 
+// What a plain thread does while the only P is laid aside, as its fiber blocks alone.
+template <class Wake>
+void as_a_p_is_laid_aside(Wake wake) {
+  weft::run({.maxprocs = 1}, [&] {
+    for (int round = 0; round < 10; ++round) {
+      instant begin = 0, late = 0;
+      foreign_thread plain([&] {
+        block(10 * ms + static_cast<instant>(choose(20'000'000)));
+        wake(begin, late);
+      });
+      block(50 * ms);
+      weft::blocking([&] { plain.join(); });
+      if (current_plan().in_time()) expect_within(late, a_slice_and(20 * ms), "a wake beside one that blocks is late");
+    }
+  });
+}
+
+void woken_as_a_p_is_laid_aside() {
+  as_a_p_is_laid_aside([](instant& begin, instant& late) {
+    begin = now();
+    auto woken = weft::spawn([&] { late = now() - begin; });
+    woken.join();
+  });
+}
+
+void timer_as_a_p_is_laid_aside() {
+  as_a_p_is_laid_aside([](instant& begin, instant& late) {
+    begin = now();
+    (void)weft::after(1ms).recv();
+    late = now() - begin;
+  });
+}
+
+// In the heap of the P that is laid aside, and earlier than whoever sleeps in the poller has been told.
+void timer_beside_one_that_blocks() {
+  weft::run({.maxprocs = 2}, [] {
+    weft::timer t(1h);
+    instant began = 0, late = 0;
+    weft::scope s;
+    s.go([&] {
+      (void)t.chan().recv();
+      late = now() - began - 30 * ms;
+    });
+    weft::sleep_for(20ms);
+    began = now();
+    t.reset(30ms);
+    block(90 * ms);
+    s.join();
+    if (current_plan().in_time()) expect_within(late, a_slice_and(20 * ms), "a timer beside one that blocks is late");
+  });
+}
+
 constexpr program all[] = {
     {"woken_as_others_give_up", woken_as_others_give_up, beside_slices},
     {"several_are_woken", several_are_woken, beside_slices},
@@ -223,6 +275,9 @@ constexpr program all[] = {
     {"timers_beside_those_that_compute", timers_beside_those_that_compute, beside_slices},
     {"yields_beside_the_global_queue", yields_beside_the_global_queue},
     {"woken_beside_urgent_fibers", woken_beside_urgent_fibers, load},
+    {"woken_as_a_p_is_laid_aside", woken_as_a_p_is_laid_aside, load},
+    {"timer_as_a_p_is_laid_aside", timer_as_a_p_is_laid_aside, load},
+    {"timer_beside_one_that_blocks", timer_beside_one_that_blocks, load},
 };
 
 }  // namespace

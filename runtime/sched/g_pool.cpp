@@ -150,7 +150,7 @@ void copy_name(G* g, std::string_view name) noexcept {
 void free_g(M* m, G* g) noexcept {
   P* p = m != nullptr ? m->p : nullptr;
   const bool counted = g->ended != nullptr || g->home != nullptr;  // by count_end; nobody hears of the others' end
-  g->id.store(0, std::memory_order_relaxed);  // a hint for dumps; cancellers are excluded by the scope lock before this
+  g->id.store(0, std::memory_order_relaxed);  // a hint for dumps; of cancellers see rule 2 of scope/cancel.hpp
   g->bind(nullptr);
   if (p != nullptr) {
     g->link = p->free_list;

@@ -278,6 +278,8 @@ void start_monitor() {
 void stop_monitor() noexcept {
   if (!running.exchange(false, std::memory_order_relaxed)) return;
   stop_word.store(1, std::memory_order_release);
+  // Pairs with the fence in sleep_deeply: it sees the word, or what it has stored before is overwritten by wake_monitor.
+  std_atomics::fence_seq_cst();
   futex_wake(stop_word);
   wake_monitor();
   os::join_thread(thread);

@@ -131,11 +131,21 @@ bool mark_base(G* g) noexcept {
 
 }  // namespace
 
-void claim_fiber(const fiber_ref& who, g_list& woken) noexcept {
-  detail::spin_guard guard(who.g->scope_lock);
-  if (who.g->id.load(std::memory_order_relaxed) != who.id) return;
-  claim_one(who.g, woken);
-  walk_below(claiming{woken}, who.g);
+// Step 3 for a fiber whose scope lock is held, and everything below it.
+static void claim_below(G* g, g_list& woken) noexcept {
+  claim_one(g, woken);
+  walk_below(claiming{woken}, g);
+}
+
+void claim_fiber(G& g, g_list& woken) noexcept {
+  detail::spin_guard guard(g.scope_lock);
+  claim_below(&g, woken);
+}
+
+// It may have ended meanwhile.
+static void claim_fiber(G& g, std::uint64_t id, g_list& woken) noexcept {
+  detail::spin_guard guard(g.scope_lock);
+  if (g.id.load(std::memory_order_relaxed) == id) claim_below(&g, woken);
 }
 
 void push_frame(G* g, cancel_frame& frame) noexcept {
@@ -158,12 +168,11 @@ void pop_frame(G* g, cancel_frame& frame) noexcept {
   recompute(g);
 }
 
-bool mark_region(cancel_frame& frame, fiber_ref& whose) noexcept {
+bool mark_region(cancel_frame& frame) noexcept {
   G* g = static_cast<G*>(frame.g);
   detail::spin_guard guard(g->scope_lock);
   if (frame.cancelled) return false;
   frame.cancelled = true;
-  whose = {g, g->id.load(std::memory_order_relaxed)};
   recompute(g);
   walk_below(marking{}, g);
   return true;
@@ -176,7 +185,7 @@ void cancel_fiber(G* g, std::uint64_t id) noexcept {
   }
   fence_all_threads();
   g_list woken;
-  claim_fiber({g, id}, woken);
+  claim_fiber(*g, id, woken);
   wake_all(woken);
 }
 
@@ -226,7 +235,7 @@ void finish_expired(fired_timers& fired) noexcept {
   }
   fence_all_threads();
   g_list woken;
-  for (unsigned i = 0; i < fired.expired_count; ++i) claim_fiber({fired.expired[i].g, fired.expired[i].id}, woken);
+  for (unsigned i = 0; i < fired.expired_count; ++i) claim_fiber(*fired.expired[i].g, fired.expired[i].id, woken);
   while (G* g = woken.pop_front()) fired.add_ready(g);
 }
 

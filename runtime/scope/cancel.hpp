@@ -18,7 +18,10 @@
 //  1. `frames`, the flags in them, `base_cancelled` and writes of `cancel` belong to the fiber's `scope_lock`; the
 //     frames' memory to the fiber, which unlinks them under that lock.
 //  2. A canceller may hold a G and an id; under the scope lock `id` says whether it is still that fiber. A fiber that
-//     somebody may want to cancel gives its id up under its scope lock (`retire_identity`).
+//     somebody may want to cancel gives its id up under its scope lock (`retire_identity`). A detached one does not: only
+//     the end of run() wants it, and whoever it meets on that G instead has begun since, sees `closing`, and is cancelled
+//     anyway. What a new fiber stores into its own `cancel` and `base_cancelled` before it starts can undo the end's mark
+//     only before that look.
 //  3. A nursery's members are pinned by its lock: a child leaves it, under that lock, as its last act.
 //  4. Nothing is linked per wait.
 // Lock order, downwards in the tree: cancel_scope lock < scope_lock of a fiber < lock of a nursery it has opened <
@@ -38,14 +41,9 @@ namespace weft::rt {
 void push_frame(G* g, detail::cancel_frame& frame) noexcept;
 void pop_frame(G* g, detail::cancel_frame& frame) noexcept;
 
-/// Steps 1 and 3 for a region; the caller fences between them, and keeps the frame linked during the first. A fiber
-/// that may have ended meanwhile.
-struct fiber_ref {
-  G* g = nullptr;
-  std::uint64_t id = 0;
-};
-bool mark_region(detail::cancel_frame& frame, fiber_ref& whose) noexcept;  ///< returns false if it was cancelled before
-void claim_fiber(const fiber_ref& who, g_list& woken) noexcept;
+/// Steps 1 and 3 for a region and its fiber; the caller fences between them, and keeps the frame linked all the while.
+bool mark_region(detail::cancel_frame& frame) noexcept;  ///< returns false if it was cancelled before
+void claim_fiber(G& g, g_list& woken) noexcept;
 /// Cancels a fiber as a whole, if `id` still names it.
 void cancel_fiber(G* g, std::uint64_t id) noexcept;
 /// Cancels all members of a nursery, now and in future.

@@ -5,8 +5,6 @@
 // not hear).
 #include <weft/scope.hpp>
 
-#include <iterator>
-
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/poll.hpp"
 #include "runtime/sched/ready.hpp"
@@ -137,31 +135,22 @@ bool cancel_scope::run_body(detail::callable_ref f) {
   }
 }
 
+// A fiber that is not parked may leave as soon as it is marked, one that leaves by itself does so at any time, and the
+// last of them may take this object with it: so all is done under the lock, without which no run is left, and what is
+// woken afterwards is known by its G.
 void cancel_scope::cancel() noexcept {
-  // A fiber that is not parked may leave as soon as it is marked, and take this object with it: what is claimed in the
-  // second step is known by fiber and id, and the object is looked at again only if there are more runs than fit, whose
-  // frames are still unmarked.
-  fiber_ref marked[16];
-  for (bool more = true; more;) {
-    unsigned n = 0;
-    more = false;
-    {
-      detail::spin_guard guard(lock_);  // keeps the frames linked
-      cancelled_ = true;
-      for (cancel_frame* frame = active_; frame != nullptr; frame = frame->next_active) {
-        if (n == std::size(marked)) {
-          more = !frame->cancelled;  // written only by cancellers, under this lock
-          if (more) break;
-          continue;
-        }
-        if (mark_region(*frame, marked[n])) ++n;
-      }
-    }
+  g_list woken;
+  {
+    detail::spin_guard guard(lock_);
+    cancelled_ = true;
+    bool any = false;
+    for (cancel_frame* frame = active_; frame != nullptr; frame = frame->next_active) any |= mark_region(*frame);
+    if (!any) return;
     fence_all_threads();
-    g_list woken;
-    for (unsigned i = 0; i < n; ++i) claim_fiber(marked[i], woken);
-    wake_all(woken);
+    for (cancel_frame* frame = active_; frame != nullptr; frame = frame->next_active)
+      claim_fiber(*static_cast<G*>(frame->g), woken);
   }
+  wake_all(woken);
 }
 
 bool cancel_scope::cancelled() const noexcept {

@@ -7,10 +7,12 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -449,6 +451,44 @@ TEST(cancel_scope, lets_an_outer_cancellation_through) {
       EXPECT_TRUE(passed);
     });
     EXPECT_FALSE(completed);
+  });
+}
+
+// Those that came last are woken by the cancellation, the others leave by themselves meanwhile, and whoever is the last
+// takes the object with it.
+TEST(cancel_scope, goes_with_the_last_of_many_runs_while_it_is_cancelled) {
+  weft::run([] {
+    constexpr int runs = 40, patient = 8, rounds = 300;
+    for (int round = 0; round < rounds; ++round) {
+      alignas(weft::cancel_scope) unsigned char place[sizeof(weft::cancel_scope)];
+      auto* const region = new (place) weft::cancel_scope;
+      std::atomic<int> inside{0};
+      std::atomic<bool> leave{false};
+      chan<void> never;
+      weft::scope others;
+      std::atomic<int> left{0};
+      const auto come_out = [&] {
+        if (left.fetch_add(1) + 1 != runs) return;
+        region->~cancel_scope();
+        std::memset(place, 0xff, sizeof place);  // whoever takes its lock now waits for ever
+      };
+      for (int i = 0; i < runs; ++i) {
+        others.go([&, i] {
+          const bool waits = i >= runs - patient;
+          if (waits) weft_test::until([&] { return inside.load() >= runs - patient; });
+          region->run([&] {
+            inside.fetch_add(1);
+            if (waits) never.recv();
+            weft_test::until([&] { return leave.load(); });
+          });
+          come_out();
+        });
+      }
+      weft_test::until([&] { return inside.load() == runs; });
+      leave.store(true);
+      region->cancel();
+      others.join();
+    }
   });
 }
 

@@ -17,7 +17,6 @@
 //  4. A G has a stack from its first run until its end; before that it costs its 256 bytes and its closure.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -109,9 +108,9 @@ struct alignas(64) G {
 
   /// Dumps follow `stk` while the fiber runs and is bound and ends: `bind` releases what load_stack() acquires, the
   /// stack's descriptor. The owner reads it plainly.
-  void bind(stack* s) noexcept { std::atomic_ref(stk).store(s, std::memory_order_release); }
+  void bind(stack* s) noexcept { atomic_ref<stack*>(stk).store(s, std::memory_order_release); }
   [[nodiscard]] const stack* load_stack() const noexcept {
-    return std::atomic_ref(const_cast<stack*&>(stk)).load(std::memory_order_acquire);
+    return atomic_ref<stack*>(const_cast<stack*&>(stk)).load(std::memory_order_acquire);
   }
 };
 

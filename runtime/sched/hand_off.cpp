@@ -59,14 +59,17 @@ void shelve_p(P* p, bool searching) noexcept {
 // Where every P is idle somebody sleeps in the poller, or the monitor is up: who starts a timer or waits for a socket then
 // wakes nobody else. So without a sleeper there this P is for one, whether there is anything to wait for or not. The
 // look after it is step 9 of idle.hpp: what was published before the P was idle woke nobody.
-void lay_aside(P* p) noexcept {
+void lay_aside(P* p, bool& somebody_comes) noexcept {
   bool aside = false;
   {
     detail::spin_guard guard(sched.lock);
-    aside = sched.poller_taken && p->queue.empty();
+    aside = (sched.poller_taken || somebody_comes) && p->queue.empty();
     if (aside) put_idle_p(p, false);
   }
-  if (!aside) return pass_on(p);
+  if (!aside) {
+    somebody_comes = true;
+    return pass_on(p);
+  }
   nudge_sleeper();
   if (work_anywhere()) wake_if_wanted();
 }

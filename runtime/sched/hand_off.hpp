@@ -20,9 +20,9 @@ bool hand_off(P* p) noexcept;
 bool hand_off_to_unpinned(P* p) noexcept;
 /// Hands on a P that its M has lost; it goes to the idle ones if no M can be had. No lock held.
 void pass_on(P* p) noexcept;
-/// Puts a P on the idle list whose M blocks while nothing waits. Wakes somebody only if nobody sleeps in the poller, or
-/// something has come meanwhile. No lock held.
-void lay_aside(P* p) noexcept;
+/// Puts a P on the idle list whose M blocks while nothing waits. Gives it to somebody if nobody sleeps in the poller, nor
+/// `somebody_comes`, who will when there is nothing else to do; wakes one if something has come meanwhile. No lock held.
+void lay_aside(P* p, bool& somebody_comes) noexcept;
 /// Puts a P that nobody could be found for, or that is not needed, on the idle list; what lies in its queue goes to the
 /// global one, and its timers get somebody's attention. No lock held.
 void shelve_p(P* p, bool searching) noexcept;

@@ -86,6 +86,8 @@ void install_poller(poller& net) noexcept {
   sched.net.store(&net, std::memory_order_release);
   sched.sleeper_word.store(1, std::memory_order_release);
   futex_wake(sched.sleeper_word);  // whoever sleeps in the old place comes back and sleeps in the new one
+  // And who was about to sleep, and goes to the new place now, may have been woken in the old one: it looks once more.
+  net.wake();
 }
 
 void nudge_sleeper() noexcept {

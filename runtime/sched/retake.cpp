@@ -120,12 +120,18 @@ void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& note
 void retaker::let_rest(P* p, M* m, std::uint64_t section, p_notes& notes) noexcept {
   if (m->blocking_now.load(std::memory_order_relaxed)) {
     add(p, m, section, m->seen_since, reason::resting);
-  } else if (notes.cpu != not_known && sleeps(*m, notes.cpu)) {
-    add(p, m, section, m->seen_since, reason::resting);
-  } else {
-    notes.cpu = os::cpu_time(m->cpu_clock);
-    notes.sampled = now_;
+    return;
   }
+  const nanoseconds_t elapsed = now_ - notes.sampled;
+  if (notes.cpu != not_known && elapsed < slice) return;
+  const nanoseconds_t cpu = os::cpu_time(m->cpu_clock);
+  const nanoseconds_t used = cpu - notes.cpu;
+  if (notes.cpu != not_known && used <= nothing && has_slept(*m, elapsed, used)) {
+    add(p, m, section, notes.sampled, reason::resting);
+    return;
+  }
+  notes.cpu = cpu;
+  notes.sampled = now_;
 }
 
 bool retaker::work_waits(const P* p) noexcept {
@@ -174,14 +180,13 @@ unsigned retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   }
   fence_all_threads();
   unsigned taken = 0;
-  unsigned handed_on = 0;
   for (unsigned i = 0; i < count_; ++i) {
     candidate& c = candidates_[i];
     const bool take = c.m->section.unchanged(c.section) && c.m->p == c.p;
     if (take) {
       c.m->p = nullptr;
       c.p->m.store(nullptr, std::memory_order_relaxed);
-      if (c.why != reason::resting) c.p->handoffs.add();
+      c.p->handoffs.add();
       c.long_slice = c.why == reason::burning && !c.m->is_caller;
     } else if (!c.m->slice_over.load(std::memory_order_relaxed) && !c.m->look_wanted.load(std::memory_order_relaxed)) {
       c.m->section.withdraw();
@@ -189,17 +194,19 @@ unsigned retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     c.m->retake_lock.unlock();
     if (take) candidates_[taken++] = c;
   }
+  unsigned handed_on = 0;
+  bool somebody_comes = false;
   for (unsigned i = 0; i < taken; ++i) {
     const candidate& c = candidates_[i];
-    if (c.why == reason::resting) {
-      lay_aside(c.p);
-      continue;
-    }
-    note_handoff(*c.m, c.why == reason::burning,
-                 now_ - c.since);  // before the P is anybody's, while the fiber is at it
+    // Before the P is anybody's, while the fiber is still at it.
+    note_handoff(*c.m, c.why == reason::burning, now_ - c.since);
     if (c.long_slice) make_slice_long(*c.m);
-    pass_on(c.p);
-    ++handed_on;
+    if (c.why == reason::resting) {
+      lay_aside(c.p, somebody_comes);
+    } else {
+      pass_on(c.p);
+      ++handed_on;
+    }
   }
   return handed_on;
 }

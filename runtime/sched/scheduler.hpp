@@ -8,7 +8,8 @@
 // (monitor.cpp).
 //
 // Lock order: object's lock < M::retake_lock < scheduler::lock < {slab lock, stack pools}. Timer heaps: see
-// sched/timer_heap.hpp. No lock is held across malloc, mmap, clone, futex or another system call.
+// sched/timer_heap.hpp. No lock is held across malloc, mmap, clone, futex or another system call
+// but membarrier (retake.cpp, cancel_scope::cancel).
 //
 // The state is constant-initialised and never destroyed: statics of the program may use channels and mutexes before
 // run() and after.

@@ -18,10 +18,11 @@
 //  1. `frames`, the flags in them, `base_cancelled` and writes of `cancel` belong to the fiber's `scope_lock`; the
 //     frames' memory to the fiber, which unlinks them under that lock.
 //  2. A canceller may hold a G and an id; under the scope lock `id` says whether it is still that fiber. A fiber that
-//     somebody may want to cancel gives its id up under its scope lock (`retire_identity`). A detached one does not: only
-//     the end of run() wants it, and whoever it meets on that G instead has begun since, sees `closing`, and is cancelled
-//     anyway. What a new fiber stores into its own `cancel` and `base_cancelled` before it starts can undo the end's mark
-//     only before that look.
+//     somebody may want to cancel gives its id up under its scope lock (`retire_identity`). A detached one does not: as a
+//     whole only the end of run() wants it, and whoever that meets on the same G has begun since, sees `closing`, and is
+//     cancelled anyway; what a new fiber stores into its own `cancel` and `base_cancelled` before it starts can undo the
+//     end's mark only before that look. A deadline of its own that has fired finds another id, or a G whose word it
+//     computes anew from what is there.
 //  3. A nursery's members are pinned by its lock: a child leaves it, under that lock, as its last act.
 //  4. Nothing is linked per wait.
 // Lock order, downwards in the tree: cancel_scope lock < scope_lock of a fiber < lock of a nursery it has opened <

@@ -215,6 +215,8 @@ void watch_all_asleep() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
 
 bool some_fiber_lives() noexcept { return peek(sched.procs) != 0 && present_fibers() != 0; }
 
+bool somebody_lies_in_the_poller() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return sched.polling_m != nullptr; }
+
 void watch_end() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   if (peek(sched.procs) != 0) return fail("the program is over, and a runtime still runs");
   if (sched.threads != 0) fail("run() has returned, and threads are left");

@@ -44,6 +44,8 @@ void watch_end() noexcept;
 
 /// Returns true from the moment when run() has made main until it returns.
 bool some_fiber_lives() noexcept;
+/// Returns true while an M that nobody has woken lies in the poller, or is about to, or comes out.
+bool somebody_lies_in_the_poller() noexcept;
 
 extern worst_seen worst;
 

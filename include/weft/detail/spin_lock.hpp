@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The lock inside weft's own objects: a word, held for tens of nanoseconds, never across malloc, mmap, clone, futex or
-// any other system call, and never while user code runs.
+// any other system call (but, where a cancellation or the monitor spreads a word to all threads, membarrier), and never
+// while user code runs.
 //
 // Price: one locked instruction to lock, none to unlock (a plain release store). A waiter that loses spins 100 pauses,
 // then yields its time slice, then sleeps 50 µs at a time: with more threads than CPUs the holder may be off its CPU.

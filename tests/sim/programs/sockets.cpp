@@ -8,6 +8,8 @@
 #include <optional>
 #include <vector>
 
+#include "tests/sim/watch.hpp"
+
 namespace sim {
 
 namespace {
@@ -416,6 +418,34 @@ void first_sockets() {
   no_file_is_left();
 }
 
+// Where the sleeper lies down there is no poller yet, and it is woken at the moment.
+void first_descriptor_beside_a_wake() {
+  weft::run({.maxprocs = 16}, [] {
+    weft::set_maxprocs(1);  // who lies down looks at the timers of all sixteen first
+    int ends[2];
+    expect(kernel::pipe2(ends, 0) == 0, "a pipe");
+    weft::event e;
+    const auto until_it_lies_down = [] {
+      while (!somebody_lies_in_the_poller()) compute(50);
+    };
+    foreign_thread opener([&] {
+      until_it_lies_down();
+      net::fd(ends[0]).close();
+    });
+    foreign_thread waker([&] {
+      until_it_lies_down();
+      compute(static_cast<instant>(choose(1'000)));
+      e.set();
+    });
+    e.wait();
+    kernel::close(ends[1]);
+    weft::blocking([&] {
+      opener.join();
+      waker.join();
+    });
+  });
+}
+
 // A stream is closed in the middle of reads and writes that need not wait.
 void close_while_it_flows() {
   weft::run({.maxprocs = 2 + static_cast<int>(choose(3))}, [] {
@@ -542,6 +572,7 @@ constexpr program all[] = {
     {"churn", churn},
     {"reader_leaves", reader_leaves},
     {"first_sockets", first_sockets},
+    {"first_descriptor_beside_a_wake", first_descriptor_beside_a_wake},
     {"close_while_it_flows", close_while_it_flows},
     {"nearer_deadline", nearer_deadline},
     {"reads_in_pieces", reads_in_pieces},

@@ -14,9 +14,9 @@
 //               give the P up itself at its next entry. Where that may hold a lock the P is left to the monitor
 //               (`surrendered_ps`), which comes back soon
 //   starved     given no CPU at all: left alone, more threads do not help
-//   resting     announced or asleep for a slice, and nothing waits for the P: it goes to the idle ones, or to somebody
-//               who sleeps in the poller from then on. Else the monitor would get up for it again and again, for as long
-//               as the call lasts
+//   resting     in blocking(f) for a slice, or outside for one and asleep for one more, and nothing waits for the P: it
+//               goes to the idle ones, or to somebody who sleeps in the poller from then on. Else the monitor would get up
+//               for it again and again, for as long as the call lasts
 //
 // Those that burn on without a P would have the CPUs in the kernel's slices as much as the Ms with one, and whoever wakes
 // would wait for them. So theirs are made long: the kernel lets who asks for less go first, and all get the same share.

@@ -136,7 +136,7 @@ void deadlines() {
   });
 }
 
-// More runs of a cancel_scope than a canceller marks in one go; the scope dies with the last of them.
+// Many runs of a cancel_scope, which dies with the last of them.
 void cancel_scope_of_many() {
   weft::run({.maxprocs = up_to(4)}, [] {
     for (int r = 0; r < 2; ++r) {

@@ -193,6 +193,36 @@ TEST(dump, names_the_system_call_in_which_a_fiber_blocks_its_thread) {
   close(ends[1]);
 }
 
+// What it follows, the stack of a fiber that runs, may have been made a moment before.
+TEST(dump, follows_fibers_that_begin_on_new_stacks_and_block) {
+  weft::run({.maxprocs = 2}, [] {
+    constexpr int fibers = 60;
+    std::atomic<bool> over{false};
+    std::atomic<int> seen{0};
+    std::thread watcher([&] {
+      while (!over.load())
+        if (dump().find("nanosleep(2)") != std::string::npos) seen.fetch_add(1);
+    });
+    weft::chan<void> gate;
+    std::vector<weft::fiber<void>> all;
+    for (int i = 0; i < fibers; ++i) {
+      const int before = seen.load();
+      std::atomic<bool> noticed{false};
+      all.push_back(weft::spawn([&, gate] {
+        while (!noticed.load()) usleep(200);
+        gate.recv();  // its stack is not the next one's
+      }));
+      weft_test::until([&] { return seen.load() > before; });
+      noticed.store(true);
+      until_waiting(static_cast<std::size_t>(i) + 1);
+    }
+    over.store(true);
+    gate.close();
+    for (auto& f : all) f.join();
+    weft::blocking([&] { watcher.join(); });
+  });
+}
+
 TEST(dump, says_that_a_fiber_is_in_blocking) {
   weft::run({.maxprocs = 2}, [] {
     std::atomic<bool> inside{false};

@@ -244,7 +244,7 @@ void bursts_of_picks() {
     }
     stop = true;
     s.join();
-    if (current_plan().in_time()) expect(least < 2'500, "a pick in a burst takes too many steps");
+    if (current_plan().in_time()) expect(least < 3'000, "a pick in a burst takes too many steps");
   });
 }
 

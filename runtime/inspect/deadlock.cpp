@@ -21,6 +21,7 @@
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/thread_g.hpp"
+#include "runtime/sched/timers.hpp"
 
 namespace weft::rt {
 
@@ -64,9 +65,9 @@ bool nothing_moves() noexcept {
     return false;
   const int known = sched.known_procs.load(std::memory_order_acquire);
   for (int i = 0; i < known; ++i) {
-    const P* p = sched.all_ps[i].load(std::memory_order_acquire);
-    if (!p->queue.empty() || p->timers.next_when() != never) return false;
+    if (!sched.all_ps[i].load(std::memory_order_acquire)->queue.empty()) return false;
   }
+  if (look_at_timers().earliest != never) return false;
   return all_living_ms(
       [](const M& m) { return racy_load(m.cur) == nullptr && m.due.load(std::memory_order_relaxed) == nullptr; });
 }

@@ -26,6 +26,7 @@
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/stop_m.hpp"
 #include "runtime/sched/thread_g.hpp"
+#include "runtime/sched/timers.hpp"
 #include "runtime/sched/upcalls.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/wait/env.hpp"
@@ -121,8 +122,7 @@ void reset_scheduler() noexcept {
   while (sched.foreign_wakers.load(std::memory_order_acquire) != 0)
     os::yield_cpu();  // pairs with the release in ready.cpp
   // Timers that the program still holds: none of them fires in the next run.
-  for (int i = 0; i < sched.known_procs.load(std::memory_order_relaxed); ++i)
-    sched.all_ps[i].load(std::memory_order_relaxed)->timers.clear();
+  for_each_heap([](timer_heap& heap) { heap.clear(); });
   {
     detail::spin_guard guard(sched.lock);
     while (P* p = take_idle_p()) p->in_service = false;

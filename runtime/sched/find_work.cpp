@@ -3,9 +3,9 @@
 //
 //   due timers of the own P · for half of the time at most, an urgent fiber · where it is time to look around (looks.hpp),
 //   the global queue and the poller, each whatever is in the other · the own queue · a batch from the global queue · the
-//   poller, without blocking · steal half of a random victim's ring, in the last round also timers and runnext · give up
-//   the P, look at everything again, sleep: in the poller if nobody is there (poll.cpp), with the next timer as time-out,
-//   else on a futex (stop_m.cpp).
+//   poller, without blocking, and the timers of nobody's P · steal half of a random victim's ring, in the last round also
+//   timers and runnext · give up the P, look at everything again, sleep: in the poller if nobody is there (poll.cpp), with
+//   the next timer as time-out, else on a futex (stop_m.cpp).
 //
 // The numbers in the comments are the steps of idle.hpp. An M stands inside its bracket here from start to end; it
 // holds no lock when it runs timers' callbacks, polls, or makes fibers ready.
@@ -175,7 +175,7 @@ G* look(M* m) noexcept {
     if (sched.missed_wake.load(std::memory_order_relaxed))
       run_all_timers(m);  // nobody was to be had for the idle Ps
     else
-      run_retired_timers(m);
+      run_ownerless_timers(m);
     end_chain(p);
     // By turns with the own queue where each pick is a look, or the ring is owed a turn.
     const bool own_is_due = p->global_went_last && (p->distance == 1 || p->chain_since == ring_is_owed);
@@ -192,9 +192,9 @@ G* look(M* m) noexcept {
   if (G* g = pick_own(p)) return g;
   if (G* g = take_global(p, false)) return g;
   if (G* g = take_urgent_now(p)) return g;  // of the others there is none here
-  if (poll_into_queue(m)) {
-    if (G* g = pick_own(p)) return g;
-  }
+  poll_into_queue(m);
+  run_ownerless_timers(m);
+  if (G* g = pick_own(p)) return g;
   return steal(m);
 }
 

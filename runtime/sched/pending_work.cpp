@@ -12,12 +12,11 @@ static bool ring_is_empty(const P& p) noexcept { return p.queue.size() <= (p.que
 bool anything_to_do(bool with_runnext) noexcept {
   if (sched.global_size() != 0) return true;
   const int known = sched.known_procs.load(std::memory_order_acquire);
-  pending_timers timers;
   for (int i = 0; i < known; ++i) {
     const P& p = *sched.all_ps[i].load(std::memory_order_acquire);
     if (with_runnext ? !p.queue.empty() : !ring_is_empty(p)) return true;
-    add(timers, p.timers);
   }
+  const pending_timers timers = look_at_timers();
   return timers.earliest != never && sched.timers.get_up_for(timers) <= steady_now();
 }
 
@@ -33,10 +32,9 @@ bool work_waits_elsewhere() noexcept {
   if (net != nullptr && net->has_waiters()) return true;
   const int known = sched.known_procs.load(std::memory_order_acquire);
   for (int i = 0; i < known; ++i) {
-    const P& other = *sched.all_ps[i].load(std::memory_order_acquire);
-    if (!ring_is_empty(other) || other.timers.next_when() != never) return true;
+    if (!ring_is_empty(*sched.all_ps[i].load(std::memory_order_acquire))) return true;
   }
-  return false;
+  return look_at_timers().earliest != never;
 }
 
 }  // namespace weft::rt

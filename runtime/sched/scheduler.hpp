@@ -101,8 +101,12 @@ struct scheduler {
   std::uint32_t normal_in_global() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.normal_size(); }
   std::uint32_t urgent_in_global() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.urgent_size(); }
 
-  // --- the sleeper in the poller
+  // --- timers
 
+  /// Those that were started without a P, spread over a few heaps. Not over the Ps' own: who has no P may lose its CPU for
+  /// long while it holds a heap's lock, and the holder of the P would wait for it at every sleep.
+  static constexpr std::size_t foreign_heaps = 4;
+  timer_heap foreign_timers[foreign_heaps];
   timer_watch<std_atomics> timers;                            ///< until when it sleeps
   alignas(64) detail::atomic<std::uint32_t> sleeper_word{0};  ///< where it sleeps until the first descriptor is opened
 

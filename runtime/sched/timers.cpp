@@ -15,10 +15,6 @@ nanoseconds_t read_clock(P* p) noexcept {
   return p->now;
 }
 
-void add(pending_timers& all, const timer_heap& heap) noexcept {
-  all.earliest = std::min(all.earliest, heap.next_when());
-  all.count += heap.size();
-}
 G* run_timers(M* m, timer_heap& heap, bool one_goes_first) noexcept {
   if (heap.next_when() == never) return nullptr;
   P* p = m->p;
@@ -40,24 +36,30 @@ G* run_timers(M* m, timer_heap& heap, bool one_goes_first) noexcept {
 }
 
 void run_all_timers(M* m) noexcept {
-  const int known = sched.known_procs.load(std::memory_order_acquire);
-  for (int i = 0; i < known; ++i) {
-    timer_heap& heap = sched.all_ps[i].load(std::memory_order_acquire)->timers;
+  for_each_heap([m](timer_heap& heap) {
     if (heap.next_when() <= m->p->now || heap.next_when() <= read_clock(m->p)) run_timers(m, heap);
-  }
+  });
 }
 
-// Timers of Ps beyond the width have no holder who would look at them.
-void run_retired_timers(M* m) noexcept {
+void run_ownerless_timers(M* m) noexcept {
   const int known = sched.known_procs.load(std::memory_order_acquire);
   for (int i = sched.procs.load(std::memory_order_relaxed); i < known; ++i)
     run_timers(m, sched.all_ps[i].load(std::memory_order_acquire)->timers);
+  nanoseconds_t now = 0;
+  for (timer_heap& heap : sched.foreign_timers) {
+    const nanoseconds_t when = heap.next_when();
+    if (when == never) continue;
+    if (now == 0) now = read_clock(m->p);
+    if (when <= now) run_timers(m, heap);
+  }
 }
 
 pending_timers look_at_timers() noexcept {
   pending_timers all;
-  const int known = sched.known_procs.load(std::memory_order_acquire);
-  for (int i = 0; i < known; ++i) add(all, sched.all_ps[i].load(std::memory_order_acquire)->timers);
+  for_each_heap([&all](const timer_heap& heap) {
+    all.earliest = std::min(all.earliest, heap.next_when());
+    all.count += heap.size();
+  });
   return all;
 }
 
@@ -67,10 +69,7 @@ bool start_timer(timer& t) noexcept {
     p->timers.start(t);
     return false;
   }
-  // Spread over the heaps by the timer's address: any heap is looked at by everybody who idles or searches.
-  const auto procs = static_cast<std::size_t>(sched.procs.load(std::memory_order_relaxed));
-  const std::size_t at = procs != 0 ? (reinterpret_cast<std::uintptr_t>(&t) >> 6) % procs : 0;
-  sched.all_ps[at].load(std::memory_order_acquire)->timers.start(t);
+  sched.foreign_timers[(reinterpret_cast<std::uintptr_t>(&t) >> 6) % scheduler::foreign_heaps].start(t);
   return true;
 }
 

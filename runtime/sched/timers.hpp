@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Ps' timer heaps as a whole: starting a timer in one of them, running what is due, looking at what is not.
+// The timer heaps as a whole: starting a timer in one of them, running what is due, looking at what is not.
 #pragma once
 
 #include "runtime/sched/scheduler.hpp"
@@ -9,8 +9,8 @@ namespace weft::rt {
 /// Reads the clock for the holder of `p`, and notes it for who needs it less exactly.
 nanoseconds_t read_clock(P* p) noexcept;
 
-/// Starts `t` in the own P's heap. Returns true if the caller has no P: `t` went to another's heap, and whoever sleeps
-/// in the poller must hear of it (`wake_sleeper_before`) once no lock is held.
+/// Starts `t` in the own P's heap. Returns true if the caller has no P: `t` went to a heap that is nobody's, and whoever
+/// sleeps in the poller must hear of it (`wake_sleeper_before`) once no lock is held.
 bool start_timer(timer& t) noexcept;
 /// For a deferred action of a timer, which stands in an M's loop.
 void restart_timer_in_loop(timer& t) noexcept;
@@ -19,10 +19,17 @@ void restart_timer_in_loop(timer& t) noexcept;
 /// be run at once. Called by an M's loop with a P and no lock.
 G* run_timers(M* m, timer_heap& heap, bool one_goes_first = false) noexcept;
 void run_all_timers(M* m) noexcept;
-/// Timers of Ps beyond the width have no holder who would look at them.
-void run_retired_timers(M* m) noexcept;
+/// Those that no holder of a P looks at: of Ps beyond the width, and those that were started without one.
+void run_ownerless_timers(M* m) noexcept;
 
-void add(pending_timers& all, const timer_heap& heap) noexcept;
+/// Calls `f` with each heap.
+template <class F>
+void for_each_heap(F f) noexcept {
+  const int known = sched.known_procs.load(std::memory_order_acquire);
+  for (int i = 0; i < known; ++i) f(sched.all_ps[i].load(std::memory_order_acquire)->timers);
+  for (timer_heap& heap : sched.foreign_timers) f(heap);
+}
+
 pending_timers look_at_timers() noexcept;
 
 }  // namespace weft::rt

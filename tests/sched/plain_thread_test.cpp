@@ -28,6 +28,7 @@
 #include <weft/net.hpp>
 #include <weft/weft.hpp>
 
+#include "runtime/sched/scheduler.hpp"
 #include "tests/support/until_waiting.hpp"
 #include "tests/support/watchdog.hpp"
 
@@ -423,6 +424,24 @@ TEST_F(plain_thread, that_was_called_off_waits_as_long_as_it_takes_afterwards) {
     weft::run({.maxprocs = 2}, [&] { c.send(3); });
     receiver.join();
   }
+}
+
+// ---- timers ----
+
+// The kernel may take the CPU from a thread that holds a heap's lock, for as long as others have it. If the heap were a
+// P's, its holder would wait for that thread at each sleep.
+TEST_F(plain_thread, whose_timers_are_in_the_heap_of_no_processor) {
+  using weft::rt::sched;
+  weft::run({.maxprocs = 2}, [] {
+    std::thread([] {
+      std::vector<weft::timer> timers;
+      for (int i = 0; i < 32; ++i) timers.emplace_back(1h);
+      for (int i = 0; i < weft::maxprocs(); ++i) EXPECT_EQ(sched.all_ps[i].load()->timers.size(), 0u);
+      unsigned found = 0;
+      for (const auto& heap : sched.foreign_timers) found += heap.size();
+      EXPECT_EQ(found, timers.size());
+    }).join();
+  });
 }
 
 // ---- the number of Ps ----

@@ -107,6 +107,7 @@ void run_main(const options& how, callable_ref f) {
   install_overflow_handler();
   sched.max_threads = settled.max_threads;
   sched.shortage_was_said.store(false, std::memory_order_relaxed);
+  sched.threads_wanted.store(0, std::memory_order_relaxed);
   sched.no_thread_before.store(0, std::memory_order_relaxed);
   sched.refused_since.store(0, std::memory_order_relaxed);
   sched.stack_shortage_was_said.store(false, std::memory_order_relaxed);

@@ -26,6 +26,7 @@
 #include "runtime/sched/retake.hpp"
 #include "runtime/sched/run_fiber.hpp"
 #include "runtime/sched/stack_shortage.hpp"
+#include "runtime/sched/start_m.hpp"
 #include "runtime/sched/stop_m.hpp"
 #include "runtime/sched/timers.hpp"
 
@@ -275,6 +276,7 @@ G* find_work(M* m) noexcept {
       if (m->p == nullptr && !sleep_until_given_p(m)) return nullptr;
       continue;
     }
+    start_wanted_thread();
     if (m->p->number >= sched.procs.load(std::memory_order_relaxed)) {
       retire_p(m);
       continue;

@@ -14,6 +14,10 @@
 // the CPU time they use, and it grows by one part in 50 of the time, and with each event. Once it is used up the
 // monitor looks every 2 ms, and nobody calls for it.
 //
+// Where more threads compute than there are CPUs it is one of them, and the kernel lets it wait once it has had its share.
+// So it asks for the shortest slice, leaves the starting of threads to others (start_m.hpp), and looks seldom, each 2 ms
+// at the least, for as long as it is woken a millisecond late and nobody blocks.
+//
 // When every P is idle it naps, and sleeps if nothing was picked meanwhile: Ps that are idle for some microseconds at a
 // time would pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own`
 // (take P off the idle list, look at monitor_sleeps): a wake-up that is missed all the same would only delay the
@@ -37,6 +41,7 @@
 #include "runtime/sched/retake.hpp"
 #include "runtime/sched/signal_mask.hpp"
 #include "runtime/sched/stack_shortage.hpp"
+#include "runtime/sched/start_m.hpp"
 #include "runtime/sched/stop_m.hpp"
 #include "runtime/sched/upcalls.hpp"
 
@@ -58,6 +63,8 @@ constexpr nanoseconds_t largest_allowance = 20 * millisecond;
 constexpr nanoseconds_t allowed_part = 50;
 constexpr nanoseconds_t allowed_for_an_event = 8 * millisecond;
 constexpr nanoseconds_t most_for_a_look = 50 * microsecond;  ///< the rest went into other duties
+constexpr nanoseconds_t shortest_slice = 100 * microsecond;  ///< that the kernel grants
+constexpr nanoseconds_t share_span = 50 * millisecond;
 constexpr int quick_rounds = 8;
 constexpr nanoseconds_t back_after = 60 * microsecond;
 constexpr nanoseconds_t tidy_every = 500 * millisecond;
@@ -74,6 +81,7 @@ class monitor {
     block_foreign_signals();
     os::name_thread("weft-monitor");
     os::sleep_exactly_from_now_on();
+    os::set_slice(os::this_thread_id(), shortest_slice);  // of two that wait, who asks for less goes first
     clock_ = os::this_thread_cpu_clock();
     now_ = allowed_at_ = steady_now();
     drawn_at_ = os::cpu_time(clock_);
@@ -91,8 +99,11 @@ class monitor {
         delay_ = attentive;
         continue;
       }
-      futex_wait(stop_word, 0, comes_back_ ? back_after : delay_);
+      const nanoseconds_t began = steady_now();
+      const nanoseconds_t delay = std::max(comes_back_ ? back_after : delay_, least_delay());
+      futex_wait(stop_word, 0, delay);
       now_ = steady_now();
+      mind_share(now_ - began - delay);
       if (delay_ > attentive && attention_wanted.exchange(false, std::memory_order_relaxed)) attend();
       sched.coarse_now.store(now_, std::memory_order_relaxed);
       look();
@@ -149,9 +160,24 @@ class monitor {
     sched.monitor_is_slow.store(false, std::memory_order_relaxed);
   }
 
+  // `late`: how long it waited for a CPU. Where many compute the kernel lets it wait once it has had its share, and
+  // longer than it would have slept: then it looks less often, and is there when a slice ends. Not beside those that
+  // block: each holds a P until it looks.
+  void mind_share(nanoseconds_t late) noexcept {
+    if (late >= millisecond)
+      least_delay_ = std::clamp(2 * least_delay_, attentive, slowest_busy);
+    else if (least_delay_ != 0 && now_ - share_minded_at_ >= share_span)
+      least_delay_ = least_delay_ <= attentive ? 0 : least_delay_ / 2;
+    else
+      return;
+    share_minded_at_ = now_;
+  }
+  nanoseconds_t least_delay() const noexcept { return now_ - last_blocked_ < attention_span ? 0 : least_delay_; }
+
   void look() noexcept {
     pacer_.look(now_);
     const retaker::findings found = retaker_.look(now_, comes_back_);
+    if (found.blocked) last_blocked_ = now_;
     const bool handed_on = hand_on_surrendered();
     const bool gave_stacks = stack_giver_.look(now_);
     make_up_for_wakes(found.overdue);
@@ -177,6 +203,7 @@ class monitor {
         p = take_surrendered_p();
       }
       if (p == nullptr) break;
+      want_threads(1);
       pass_on(p);
       some = true;
     }
@@ -239,6 +266,9 @@ class monitor {
   bool comes_back_ = false;  // the last look has found an M that may have blocked just now: the next one comes sooner
   bool frequent_ = false;    // the last event came soon after the one before
   os::cpu_clock clock_{};
+  nanoseconds_t last_blocked_ = 0;
+  nanoseconds_t least_delay_ = 0;  // 0: it has its share of the CPUs
+  nanoseconds_t share_minded_at_ = 0;
   nanoseconds_t allowance_ = 0;
   nanoseconds_t allowed_at_ = 0;
   nanoseconds_t drawn_at_ = 0;

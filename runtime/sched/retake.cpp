@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/sched/retake.hpp"
 
+#include <algorithm>
 #include <optional>
 
 #include "runtime/base/os.hpp"
@@ -17,20 +18,8 @@ namespace {
 constexpr nanoseconds_t microsecond = 1'000;
 constexpr nanoseconds_t overdue_after = 20 * microsecond;
 constexpr nanoseconds_t blocked_after = 50 * microsecond;
-constexpr nanoseconds_t nothing = 2 * microsecond;  // of CPU time
-
-// A clock that moves between two readings is the cheaper answer. One that stands still may be that of a thread which
-// waits for the monitor's CPU.
-bool sleeps(const M& m, nanoseconds_t read) noexcept {
-  return os::cpu_time(m.cpu_clock) == read && os::is_asleep(m.tid.load(std::memory_order_relaxed)).value_or(false);
-}
-
-// Without an answer (no descriptor is free, /proc is not mounted) a thread that has used no CPU for so long as a slice
-// counts as asleep: one that waits for a CPU of somebody else's loses its P, too, which costs a thread.
-bool has_slept(const M& m, nanoseconds_t elapsed, nanoseconds_t used) noexcept {
-  const std::optional<bool> known = os::is_asleep(m.tid.load(std::memory_order_relaxed));
-  return known.value_or(elapsed >= slice && used <= nothing);
-}
+constexpr nanoseconds_t nothing = 2 * microsecond;        // of CPU time
+constexpr nanoseconds_t long_wait = 1'000 * microsecond;  // for a CPU
 
 void make_slice_long(M& m) noexcept {
   constexpr nanoseconds_t longest = 100'000 * microsecond;  // that the kernel allows
@@ -49,7 +38,7 @@ retaker::findings retaker::look(nanoseconds_t now, bool came_back) noexcept {
   waits_elsewhere_.reset();
   const int known = sched.known_procs.load(std::memory_order_acquire);
   for (int i = 0; i < known; ++i) look_at(sched.all_ps[i].load(std::memory_order_acquire), notes_[i]);
-  found_.taken = take_candidates() != 0;
+  found_.taken = take_candidates();
   return found_;
 }
 
@@ -83,6 +72,30 @@ void retaker::look_at(P* p, p_notes& notes) noexcept {
   }
 }
 
+// `cpu`: read before. A thread that was runnable and has used no CPU since still is: it takes some to fall asleep. The
+// answer costs ten times as much as the clock, and where Ms wait for CPUs it would be asked for at each look.
+std::optional<bool> retaker::is_asleep(const M& m, nanoseconds_t cpu, p_notes& notes) noexcept {
+  if (cpu == notes.awake_at) return false;
+  const std::optional<bool> answer = os::is_asleep(m.tid.load(std::memory_order_relaxed));
+  if (answer == false) {
+    notes.awake_at = cpu;
+    notes.awake_since = now_;
+  }
+  return answer;
+}
+
+// A clock that moves between two readings is the cheaper answer. One that stands still may be that of a thread which
+// waits for the monitor's CPU.
+bool retaker::has_just_fallen_asleep(const M& m, nanoseconds_t cpu, p_notes& notes) noexcept {
+  return os::cpu_time(m.cpu_clock) == cpu && is_asleep(m, cpu, notes).value_or(false);
+}
+
+// Without an answer (no descriptor is free, /proc is not mounted) a thread that has used no CPU for so long as a slice
+// counts as asleep: one that waits for a CPU of somebody else's loses its P, too, which costs a thread.
+bool retaker::has_slept(const M& m, nanoseconds_t cpu, p_notes& notes) noexcept {
+  return is_asleep(m, cpu, notes).value_or(now_ - notes.sampled >= slice && cpu - notes.cpu <= nothing);
+}
+
 // Outside of the runtime, and something waits: blocked, burning, or neither for now.
 void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& notes) noexcept {
   const nanoseconds_t cpu = os::cpu_time(m->cpu_clock);
@@ -90,7 +103,8 @@ void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& note
   if (notes.cpu == not_known) {
     notes.cpu = cpu;
     notes.sampled = now_;
-    if (!came_back_ && sleeps(*m, cpu)) found_.come_back = true;  // so that the next look can tell
+    if (!came_back_ && has_just_fallen_asleep(*m, cpu, notes))
+      found_.come_back = true;  // so that the next look can tell
     return;
   }
   if (elapsed < blocked_after) {
@@ -98,11 +112,12 @@ void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& note
     return;
   }
   const bool used_half = 2 * (cpu - notes.cpu) >= elapsed;
-  if (!used_half && has_slept(*m, elapsed, cpu - notes.cpu)) {
+  if (!used_half && has_slept(*m, cpu, notes)) {
     add(p, m, section, notes.sampled, reason::blocked);
     return;
   }
-  if (now_ - notes.since >= slice && cpu - notes.cpu > nothing) {  // however little of a CPU it is given
+  const bool waits_for_a_cpu = cpu == notes.awake_at && now_ - notes.awake_since >= long_wait;
+  if (now_ - notes.since >= slice && (cpu - notes.cpu > nothing || waits_for_a_cpu)) {
     if (moved)
       ask_for_p(p, m);
     else
@@ -111,7 +126,7 @@ void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& note
   }
   if (!used_half && elapsed < slice)
     return;  // its CPU is somebody else's, or it computes just now and will sleep again
-  if (used_half && !came_back_ && sleeps(*m, cpu)) found_.come_back = true;
+  if (used_half && !came_back_ && has_just_fallen_asleep(*m, cpu, notes)) found_.come_back = true;
   notes.cpu = cpu;
   notes.sampled = now_;
 }
@@ -126,7 +141,7 @@ void retaker::let_rest(P* p, M* m, std::uint64_t section, p_notes& notes) noexce
   if (notes.cpu != not_known && elapsed < slice) return;
   const nanoseconds_t cpu = os::cpu_time(m->cpu_clock);
   const nanoseconds_t used = cpu - notes.cpu;
-  if (notes.cpu != not_known && used <= nothing && has_slept(*m, elapsed, used)) {
+  if (notes.cpu != not_known && used <= nothing && has_slept(*m, cpu, notes)) {
     add(p, m, section, notes.sampled, reason::resting);
     return;
   }
@@ -172,8 +187,8 @@ void retaker::ask_for_p(const P* p, M* m) noexcept {
   m->section.request();
 }
 
-unsigned retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
-  if (count_ == 0) return 0;
+bool retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+  if (count_ == 0) return false;
   for (unsigned i = 0; i < count_; ++i) {
     candidates_[i].m->retake_lock.lock();
     candidates_[i].m->section.request();
@@ -194,21 +209,23 @@ unsigned retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
     c.m->retake_lock.unlock();
     if (take) candidates_[taken++] = c;
   }
-  unsigned handed_on = 0;
+  const auto rests = [](const candidate& c) { return c.why == reason::resting; };
+  const auto to_hand_on = taken - std::count_if(candidates_, candidates_ + taken, rests);
+  if (to_hand_on != 0) want_threads(static_cast<int>(to_hand_on));
   bool somebody_comes = false;
   for (unsigned i = 0; i < taken; ++i) {
     const candidate& c = candidates_[i];
     // Before the P is anybody's, while the fiber is still at it.
     note_handoff(*c.m, c.why == reason::burning, now_ - c.since);
     if (c.long_slice) make_slice_long(*c.m);
+    if (c.why == reason::blocked) found_.blocked = true;
     if (c.why == reason::resting) {
       lay_aside(c.p, somebody_comes);
     } else {
       pass_on(c.p);
-      ++handed_on;
     }
   }
-  return handed_on;
+  return to_hand_on != 0;
 }
 
 void take_own_slice_back(M* m) noexcept {

@@ -9,11 +9,11 @@
 //               was spent on a CPU: the P goes if anything waits for it, however short each of its calls is
 //   burning     not asleep, and given some CPU since the sample: once the stretch is a slice long, 10 ms, the P goes if
 //               anything waits for it, however many burn already. They run on as threads, among which the kernel shares
-//               the CPUs
+//               the CPUs. The same if it waits for a CPU, and did so a millisecond before: it has had its share and
+//               would wait until all the others have had theirs, where another thread would not
 //   entering    once the stretch is a slice long, an M that is not outside just now, or enters all the time, is asked to
 //               give the P up itself at its next entry. Where that may hold a lock the P is left to the monitor
 //               (`surrendered_ps`), which comes back soon
-//   starved     given no CPU at all: left alone, more threads do not help
 //   resting     in blocking(f) for a slice, or outside for one and asleep for one more, and nothing waits for the P: it
 //               goes to the idle ones, or to somebody who sleeps in the poller from then on. Else the monitor would get up
 //               for it again and again, for as long as the call lasts
@@ -46,6 +46,7 @@ class retaker {
  public:
   struct findings {
     bool taken = false;      ///< some P was taken and handed on
+    bool blocked = false;    ///< some of these from one that blocks
     bool overdue = false;    ///< something ready has waited since the last look
     bool come_back = false;  ///< an M may have blocked just now: the next look should come soon
   };
@@ -56,9 +57,11 @@ class retaker {
   struct p_notes {
     const M* m = nullptr;
     std::uint32_t picks = 0;
-    nanoseconds_t since = 0;        ///< when this stretch was first seen
-    nanoseconds_t sampled = 0;      ///< when `cpu` was read
-    nanoseconds_t cpu = not_known;  ///< of the M's thread
+    nanoseconds_t since = 0;             ///< when this stretch was first seen
+    nanoseconds_t sampled = 0;           ///< when `cpu` was read
+    nanoseconds_t cpu = not_known;       ///< of the M's thread
+    nanoseconds_t awake_at = not_known;  ///< the CPU time at which the thread was seen to be runnable
+    nanoseconds_t awake_since = 0;       ///< when that was first seen
   };
   enum class reason : std::uint8_t { blocked, burning, resting };
   struct candidate {
@@ -74,13 +77,16 @@ class retaker {
 
   void look_at(P* p, p_notes& notes) noexcept;
   void judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& notes) noexcept;
+  std::optional<bool> is_asleep(const M& m, nanoseconds_t cpu, p_notes& notes) noexcept;
+  bool has_just_fallen_asleep(const M& m, nanoseconds_t cpu, p_notes& notes) noexcept;
+  bool has_slept(const M& m, nanoseconds_t cpu, p_notes& notes) noexcept;
   void let_rest(P* p, M* m, std::uint64_t section, p_notes& notes) noexcept;
   bool work_waits(const P* p) noexcept;
   void add(P* p, M* m, std::uint64_t section, nanoseconds_t since, reason why) noexcept;
   bool is_better_left(const P* p) const noexcept;
   bool threads_are_out() const noexcept;
   void ask_for_p(const P* p, M* m) noexcept;
-  unsigned take_candidates() noexcept;
+  bool take_candidates() noexcept;
 
   nanoseconds_t now_ = 0;
   bool came_back_ = false;

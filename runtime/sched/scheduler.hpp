@@ -62,6 +62,9 @@ struct scheduler {
   detail::atomic<int> foreign_wakers{0};             ///< plain threads that are just making fibers runnable
   detail::atomic<std::uint32_t> threads_changed{0};  ///< futex: a thread has ended
 
+  /// So many threads are to be started for what the monitor hands on next, by Ms with a P: see start_m.hpp. Relaxed: a hint.
+  detail::atomic<int> threads_wanted{0};
+
   // --- a shortage of threads
 
   detail::atomic<bool> shortage_was_said{false};      ///< in this run; relaxed: it only says who came first

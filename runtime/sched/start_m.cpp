@@ -118,7 +118,7 @@ M* make_m() noexcept {
 }
 
 // Into a buffer and out in one write: this may be a fiber's stack, and stdio would put another 8 KiB there.
-// Not for a thread that was only to sleep in the poller, or to look for work in vain.
+// Not for a thread that was only to sleep in the poller, to look for work in vain, or to lie idle.
 void say_threads_are_short(int running, int error) noexcept {
   if (!work_anywhere() || sched.shortage_was_said.exchange(true, std::memory_order_relaxed)) return;
   char text[320];
@@ -151,7 +151,7 @@ bool start_machine(P* p, bool searching) noexcept {
     if (allowed) ++sched.threads;
   }
   if (!allowed) {
-    say_threads_are_short(running, 0);
+    if (p != nullptr) say_threads_are_short(running, 0);
     return false;
   }
   int error = ENOMEM;
@@ -179,13 +179,24 @@ bool start_machine(P* p, bool searching) noexcept {
   sched.no_thread_before.store(now + ask_again_after, std::memory_order_relaxed);
   if (sched.refused_since.load(std::memory_order_relaxed) == 0)
     sched.refused_since.store(now, std::memory_order_relaxed);
-  say_threads_are_short(running, error);
+  if (p != nullptr) say_threads_are_short(running, error);
   {
     detail::spin_guard guard(sched.lock);
     count_out(m);
   }
   futex_wake(sched.threads_changed);
   return false;
+}
+
+void want_threads(int count) noexcept {
+  int idle = 0;
+  {
+    detail::spin_guard guard(sched.lock);
+    idle = sched.idle_threads;
+  }
+  const int missing = std::clamp(2 * count - idle, 0, count);  // what is idle now goes with this round
+  if (missing > sched.threads_wanted.load(std::memory_order_relaxed))
+    sched.threads_wanted.store(missing, std::memory_order_relaxed);
 }
 
 }  // namespace weft::rt

@@ -23,6 +23,19 @@ void detach_thread(M* m) noexcept;
 /// `p`, if there is one, and a searcher's count if `searching`. No lock held.
 bool start_machine(P* p, bool searching) noexcept;
 
+/// Sees to it that `count` threads lie idle for the next round of the monitor, which has just handed on as many Ps or is
+/// about to: Ms with a P start what is missing. To start a thread takes some 300 µs of CPU, which the monitor does not
+/// have where many compute: it is one thread among them, and has no more than its share. Whoever has just been given a P
+/// has all of its own yet. No lock held.
+void want_threads(int count) noexcept;
+/// Starts one of these, if there are any. The holder of a P, in its loop. No lock held.
+inline void start_wanted_thread() noexcept {
+  int wanted = sched.threads_wanted.load(std::memory_order_relaxed);
+  if (wanted <= 0) return;
+  if (sched.threads_wanted.compare_exchange_strong(wanted, wanted - 1, std::memory_order_relaxed))
+    start_machine(nullptr, false);
+}
+
 /// Says on stderr, once per run, that there are no more threads to be had: `max_threads` is reached (error 0), or the
 /// system gave `error`. The fibers go on with the threads there are. No lock held.
 void say_threads_are_short(int running, int error) noexcept;

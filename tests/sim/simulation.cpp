@@ -462,6 +462,14 @@ void compute(instant time) noexcept {
   }
 }
 
+void wait_for_a_cpu(instant time) noexcept {
+  if (!switches()) return;
+  task* const me = w.current;
+  me->not_before = w.now + time;
+  due_at(me->not_before);
+  switch_to(pick(why::step));
+}
+
 int start(task*& out, void* (*body)(void*), void* arg) noexcept {
   step();
   // run() itself reports that it cannot start its monitor, which is its first thread: nothing to explore there.

@@ -15,6 +15,8 @@ namespace sim {
 
 /// CPU time of user code: the thread stays on its CPU, and may lose it.
 void compute(instant time) noexcept;
+/// The thread could go on, but all CPUs are others' for so long.
+void wait_for_a_cpu(instant time) noexcept;
 /// A system call that nobody has announced.
 void block(instant time) noexcept;
 

@@ -155,6 +155,27 @@ void burners() {
   });
 }
 
+// Threads that have had their share of the CPUs, and then none for long, hold every P.
+void beside_those_without_a_cpu() {
+  const int procs = up_to(2), many = procs * (1 + static_cast<int>(choose(2)));
+  weft::run({.maxprocs = procs}, [many] {
+    bool stop = false;
+    lateness late;
+    weft::scope s;
+    for (int i = 0; i < many; ++i)
+      s.go([&stop] {
+        while (!stop) {
+          compute(500 * us);
+          wait_for_a_cpu(200 * ms);
+        }
+      });
+    for (int i = 0; i < 3; ++i) late.sleep(5 * ms);
+    stop = true;
+    s.join();
+    late.expect_at_most(turns_of(many), "a sleeper beside threads without a CPU is late");
+  });
+}
+
 // Those that block 30 µs at a time with some µs of CPU between.
 void short_blocking_calls() {
   weft::run({.maxprocs = up_to(2)}, [] {
@@ -361,6 +382,7 @@ constexpr program all[] = {
     {"hogs_go", hogs_go, load},
     {"hogs_yield", hogs_yield, load},
     {"burners", burners, load},
+    {"beside_those_without_a_cpu", beside_those_without_a_cpu, load},
     {"short_blocking_calls", short_blocking_calls, beside_short_turns},
     {"burst_of_blocking_calls", burst_of_blocking_calls, {.ready = 7 * ms, .ready_beside_idle = 3 * ms, .overdue = ms}},
     {"mark_of_a_burner_stays", mark_of_a_burner_stays, load},

@@ -54,6 +54,8 @@ namespace {
 
 /// So long fibers out of `runnext` go on before the ring has its turn.
 constexpr nanoseconds_t chain = 1'000'000;
+/// What passes between two looks where turns are long: not so rare looks as these are in time for its end.
+constexpr nanoseconds_t long_turns = 100'000;
 constexpr int steal_rounds = 3;
 constexpr int vain_rounds = 3;  ///< looks at a runnext that cannot be had, before the monitor's tick is trusted
 
@@ -96,15 +98,20 @@ void end_chain(P* p) noexcept {
     if (p->chain_since != ring_is_owed) p->chain_since = 0;
     return;
   }
+  const nanoseconds_t before = p->now;
   const nanoseconds_t now = read_clock(p);
   if (p->chain_since == 0) {
     p->chain_since = now;
     return;
   }
-  if (now - p->chain_since < chain) return;
+  if (now - p->chain_since < chain) {
+    if (now - before >= long_turns) look_at_each_pick(p);
+    return;
+  }
   p->chain_since = ring_is_owed;
   make_room(p);
   if (G* next = p->queue.get_next()) p->queue.put(next);
+  look_at_each_pick(p);  // the turns of those that come now may be longer
 }
 
 G* steal(M* m) noexcept {

@@ -1,25 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netpoll/file_pool.hpp"
 
-#include <pthread.h>
-
 #include <new>
 
+#include "runtime/base/os.hpp"
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/signal_mask.hpp"
 
 namespace weft::rt {
 
-int make_thread(void* (*main)(void*), void* argument) noexcept {
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_t thread;
-  const int error = pthread_create(&thread, &attributes, main, argument);
-  pthread_attr_destroy(&attributes);
-  return error;
-}
+int make_thread(void* (*main)(void*), void* argument) noexcept { return os::start_detached_thread(main, argument); }
 
 bool file_pool::prepare() noexcept {
   {
@@ -67,7 +58,7 @@ void file_pool::forget() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
 
 void* file_pool::thread_main(void* self) noexcept {
   block_foreign_signals();
-  pthread_setname_np(pthread_self(), "weft-file");
+  os::name_thread("weft-file");
   static_cast<file_pool*>(self)->serve();
   return nullptr;
 }

@@ -117,12 +117,7 @@ bool ring_engine::start(const ring_calls& calls, const ring_limits& limits, ring
   limits_ = limits;
   refusal_ = &refusal;
   state_.store(static_cast<std::uint32_t>(state::starting), std::memory_order_relaxed);
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_t thread;
-  const int error = pthread_create(&thread, &attributes, thread_main, this);
-  pthread_attr_destroy(&attributes);
+  const int error = os::start_detached_thread(thread_main, this);
   if (error != 0) {
     refusal.error = error;
     std::snprintf(refusal.why, sizeof refusal.why, "no thread can be started for it: error %d; raise ulimit -u", error);

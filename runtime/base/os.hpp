@@ -36,6 +36,16 @@ using cpu_clock = clockid_t;
 inline int start_thread(thread& t, void* (*body)(void*), void* arg) noexcept {
   return pthread_create(&t, nullptr, body, arg);
 }
+/// The same for a thread that nobody joins.
+inline int start_detached_thread(void* (*body)(void*), void* arg) noexcept {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  thread t;
+  const int error = pthread_create(&t, &attributes, body, arg);
+  pthread_attr_destroy(&attributes);
+  return error;
+}
 inline void join_thread(thread t) noexcept { pthread_join(t, nullptr); }
 inline thread this_thread() noexcept { return pthread_self(); }
 inline int this_thread_id() noexcept { return static_cast<int>(gettid()); }

@@ -7,8 +7,10 @@
 // Each part says in its head what it takes over from Linux and what it leaves out: kernel/file.hpp (open files and
 // numbers), epoll.hpp, tcp.hpp, datagrams.hpp, pipes.hpp, counters.hpp, under_way.hpp, troubles.hpp (what goes wrong).
 //
-// Not modelled: IPv6, Unix-domain sockets, splice, dup, fork, SIGPIPE. Options of sockets are taken and ignored. Files,
-// /proc, io_uring, the resolver and signals are not asked for here: WEFT_NETPOLL is epoll in a simulation.
+// Files are beside it, under the names of netpoll/file_calls.hpp: disk.hpp.
+//
+// Not modelled: IPv6, Unix-domain sockets, splice, dup, fork, SIGPIPE. Options of sockets are taken and ignored. /proc,
+// io_uring, the resolver and signals are not asked for here: WEFT_NETPOLL is epoll in a simulation.
 #pragma once
 
 #include <fcntl.h>

@@ -28,6 +28,6 @@ const program* find_program(const char* name);
 extern const std::span<const program> programs_of_channels, programs_of_locks, programs_of_timers, programs_of_scopes,
     programs_of_runs, programs_of_pinned_main, programs_of_load, programs_of_shortage, programs_of_costs,
     programs_of_sockets, programs_of_sockets_in_time, programs_of_wakes, programs_of_turns, programs_of_thread_limit,
-    programs_of_stacks;
+    programs_of_stacks, programs_of_files;
 
 }  // namespace sim

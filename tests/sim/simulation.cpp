@@ -33,6 +33,7 @@
 
 #include "runtime/inspect/symbols.hpp"
 #include "tests/sim/kernel.hpp"
+#include "tests/sim/kernel/disk.hpp"
 #include "tests/sim/watch.hpp"
 
 namespace sim {
@@ -475,7 +476,8 @@ int start(task*& out, void* (*body)(void*), void* arg) noexcept {
   // run() itself reports that it cannot start its monitor, which is its first thread: nothing to explore there.
   bool starts_monitor = w.current == w.tasks[0] && w.current->slots[0] == nullptr;
   for_each_task([&](const task* t) {
-    if (t->state != task::is::ended && std::strncmp(t->name, "weft", 4) == 0) starts_monitor = false;
+    const bool is_of_a_run = std::strncmp(t->name, "weft", 4) == 0 && std::strcmp(t->name, "weft-file") != 0;
+    if (t->state != task::is::ended && is_of_a_run) starts_monitor = false;
   });
   if (!starts_monitor && w.starts == thread_starts::refused) {
     nap(w.refusal_takes);  // in the middle of a wake, whose count of a searcher it holds
@@ -570,6 +572,7 @@ void fail(const char* what) noexcept {
                static_cast<unsigned long long>(w.steps), what);
   print(stderr, w.how);
   kernel::print_troubles(stderr);
+  kernel::print_disk_troubles(stderr);
   std::fprintf(stderr, "again: sim --replay %llu %s\n", static_cast<unsigned long long>(w.how.seed), w.program);
   print_threads();
   print_decisions();

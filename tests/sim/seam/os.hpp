@@ -19,6 +19,10 @@ using thread = sim::task*;
 using cpu_clock = sim::task*;
 
 inline int start_thread(thread& t, void* (*body)(void*), void* arg) noexcept { return sim::start(t, body, arg); }
+inline int start_detached_thread(void* (*body)(void*), void* arg) noexcept {
+  thread t = nullptr;
+  return sim::start(t, body, arg);
+}
 inline void join_thread(thread t) noexcept { sim::join(t); }
 inline thread this_thread() noexcept { return sim::self(); }
 inline int this_thread_id() noexcept { return sim::id_of(sim::self()); }

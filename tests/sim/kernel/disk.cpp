@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/sim/kernel/disk.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <string>
+
+#include "netpoll/file_calls.hpp"
+#include "tests/sim/kernel/troubles.hpp"
+#include "tests/sim/simulation.hpp"
+
+namespace sim::kernel {
+
+namespace {
+
+struct open_number {
+  std::string* bytes;
+  bool appends;
+  int calls = 0;  ///< that are at it
+};
+
+bool chosen = false;
+disk_troubles these;
+std::map<std::string, std::string> files;
+std::map<int, open_number> numbers;
+int next_number = 100'000;  // not one of a socket's
+
+void choose_once() noexcept {
+  if (chosen) return;
+  chosen = true;
+  disk_troubles& t = these;
+  t.not_cached_one_in = choose(4);
+  if (choose(3) == 0) t.short_one_in = 2 + choose(8);
+  if (choose(3) == 0) t.interrupted_one_in = 2 + choose(10);
+  t.cannot_tell = choose(3) == 0;
+  t.in_memory = choose(2) == 0;
+  constexpr instant latencies[] = {0, 50'000, 500'000, 5'000'000};
+  t.latency = latencies[choose(4)];
+}
+
+/// A call on a number, from its beginning to its end.
+class call {
+ public:
+  explicit call(int fd) noexcept {
+    step();
+    choose_once();
+    const auto found = numbers.find(fd);
+    if (found == numbers.end()) fail("a call on a file that is closed");
+    at_ = &found->second;
+    ++at_->calls;
+  }
+  ~call() { --at_->calls; }
+  call(const call&) = delete;
+  call& operator=(const call&) = delete;
+
+  std::string& bytes() const noexcept { return *at_->bytes; }
+  bool appends() const noexcept { return at_->appends; }
+  bool is_interrupted() const noexcept { return one_in(these.interrupted_one_in); }
+  /// What RWF_NOWAIT says of it, or 0.
+  ssize_t may_be_done_at_once() const noexcept {
+    if (these.cannot_tell) return -EOPNOTSUPP;
+    return one_in(these.not_cached_one_in) ? -EAGAIN : 0;
+  }
+  void wait_for_the_disk() const noexcept {
+    if (these.latency != 0) block(choose(static_cast<std::uint32_t>(these.latency)));
+  }
+
+ private:
+  open_number* at_ = nullptr;
+};
+
+std::size_t count_of(std::size_t n) noexcept { return n > 1 && one_in(these.short_one_in) ? 1 + n / 2 : n; }
+
+}  // namespace
+
+disk_troubles& disk_trouble() noexcept {
+  choose_once();
+  return these;
+}
+void print_disk_troubles(std::FILE* out) noexcept {
+  if (!chosen) return;
+  std::fprintf(out, "files: latency at most %.3f ms; %s", static_cast<double>(these.latency) * 1e-6,
+               !these.cannot_tell ? "RWF_NOWAIT"
+               : these.in_memory  ? "no RWF_NOWAIT, in memory"
+                                  : "no RWF_NOWAIT");
+  if (these.not_cached_one_in != 0) std::fprintf(out, "; not in the cache, 1 in %u", these.not_cached_one_in);
+  if (these.short_one_in != 0) std::fprintf(out, "; a count is short, 1 in %u", these.short_one_in);
+  if (these.interrupted_one_in != 0) std::fprintf(out, "; a call is interrupted, 1 in %u", these.interrupted_one_in);
+  std::fputc('\n', out);
+}
+int open_disk_files() noexcept { return static_cast<int>(numbers.size()); }
+
+}  // namespace sim::kernel
+
+namespace weft::rt {
+
+using sim::kernel::call;
+using sim::kernel::count_of;
+
+ssize_t read_file_now(int fd, void* to, std::size_t n, std::uint64_t offset, bool at_once) noexcept {
+  const call here(fd);
+  if (here.is_interrupted()) return -EINTR;
+  if (at_once) {
+    if (const ssize_t no = here.may_be_done_at_once()) return no;
+  } else {
+    here.wait_for_the_disk();
+  }
+  const std::string& bytes = here.bytes();
+  if (offset >= bytes.size()) return 0;
+  const std::size_t some = count_of(std::min<std::size_t>(n, bytes.size() - offset));
+  std::memcpy(to, bytes.data() + offset, some);
+  return static_cast<ssize_t>(some);
+}
+
+ssize_t write_file_now(int fd, const void* from, std::size_t n, std::uint64_t offset, bool at_once) noexcept {
+  const call here(fd);
+  if (here.is_interrupted()) return -EINTR;
+  if (at_once) {
+    if (const ssize_t no = here.may_be_done_at_once()) return no;
+  } else {
+    here.wait_for_the_disk();
+  }
+  std::string& bytes = here.bytes();
+  if (here.appends()) offset = bytes.size();
+  const std::size_t some = count_of(n);
+  if (bytes.size() < offset + some) bytes.resize(offset + some);
+  std::memcpy(bytes.data() + offset, from, some);
+  return static_cast<ssize_t>(some);
+}
+
+int sync_file_now(int fd) noexcept {
+  const call here(fd);
+  if (here.is_interrupted()) return -EINTR;
+  here.wait_for_the_disk();
+  return 0;
+}
+
+int open_file_now(const char* path, int flags, mode_t) noexcept {
+  sim::step();
+  const bool is_there = sim::kernel::files.count(path) != 0;
+  if (!is_there && (flags & O_CREAT) == 0) return -ENOENT;
+  if (is_there && (flags & O_EXCL) != 0) return -EEXIST;
+  std::string& bytes = sim::kernel::files[path];
+  if ((flags & O_TRUNC) != 0) bytes.clear();
+  const int number = sim::kernel::next_number++;
+  sim::kernel::numbers[number] = {&bytes, (flags & O_APPEND) != 0};
+  return number;
+}
+
+void close_file_now(int fd) noexcept {
+  sim::step();
+  const auto found = sim::kernel::numbers.find(fd);
+  if (found == sim::kernel::numbers.end()) sim::fail("a file is closed twice");
+  if (found->second.calls != 0) sim::fail("a file is closed beside a call on it");
+  sim::kernel::numbers.erase(found);
+}
+
+int clear_nonblocking_now(int fd) noexcept {
+  const call here(fd);
+  return 0;
+}
+
+int file_size_now(int fd, std::uint64_t& size) noexcept {
+  const call here(fd);
+  size = here.bytes().size();
+  return 0;
+}
+
+bool lives_in_memory_now(int fd) noexcept {
+  const call here(fd);
+  return sim::kernel::disk_trouble().in_memory;
+}
+
+}  // namespace weft::rt

@@ -58,7 +58,7 @@ struct counters {
   std::int64_t handoffs = 0;          ///< Ps taken from threads that did not use them, ever, for one of these reasons:
   std::int64_t handoffs_blocked = 0;  ///< the fiber had blocked its thread
   std::int64_t handoffs_announced = 0;  ///< of those: within blocking(f)
-  std::int64_t handoffs_burned = 0;     ///< the fiber computed for long while others waited
+  std::int64_t handoffs_burned = 0;     ///< the fiber had not ended its turn for long, while others waited
 
   std::size_t stacks = 0;                   ///< ever made
   std::size_t stacks_in_use = 0;            ///< now, on fibers and in the Ps' caches

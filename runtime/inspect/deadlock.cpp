@@ -61,6 +61,7 @@ bool nothing_moves() noexcept {
   const int in_service = sched.in_service.load(std::memory_order_relaxed);
   if (in_service == 0 || sched.idle.idle_ps() < static_cast<unsigned>(in_service)) return false;
   if (sched.global_size() != 0 || sched.idle.searchers() != 0) return false;
+  if (sched.coming_threads.load(std::memory_order_relaxed) != 0) return false;  // it would count as somebody else's
   if (sched.foreign_wakers.load(std::memory_order_acquire) != 0 || sched.ended.load(std::memory_order_acquire))
     return false;
   const int known = sched.known_procs.load(std::memory_order_acquire);

@@ -14,7 +14,7 @@
 #include "runtime/inspect/fiber_snapshot.hpp"
 #include "runtime/inspect/racy_load.hpp"
 #include "runtime/inspect/symbols.hpp"
-#include "runtime/sched/monitor.hpp"
+#include "runtime/sched/upcalls.hpp"
 
 namespace weft::rt {
 
@@ -49,13 +49,13 @@ std::string spawned_at(const fiber_snapshot& fiber) {
   return "spawned at " + name_return_address(reinterpret_cast<std::uintptr_t>(fiber.spawn_site)).place;
 }
 
-void name_it(const M& m, bool burning, nanoseconds_t silent) {
+void name_it(const M& m, handoff what_it_did, nanoseconds_t silent) {
   const G* const g = racy_load(m.cur);
   fiber_snapshot fiber;
   if (g == nullptr || !look_at_fiber(*g, fiber)) return;
   char how_long[32];
   std::snprintf(how_long, sizeof how_long, "%.2f ms", static_cast<double>(silent) / 1e6);
-  if (burning) {
+  if (what_it_did == handoff::burned) {
     if (is_new_place(reinterpret_cast<std::uintptr_t>(fiber.spawn_site)))
       std::fprintf(stderr, "%s, %s, has computed for %s without a wait or a yield: call weft::yield() now and then\n",
                    who(fiber).c_str(), spawned_at(fiber).c_str(), how_long);
@@ -80,13 +80,13 @@ void configure_handoff_notes(const debug_settings& how) noexcept {
   place_count = 0;
 }
 
-void note_handoff(const M& m, bool burning, nanoseconds_t silent) noexcept {
+void note_handoff(const M& m, handoff what, nanoseconds_t silent) noexcept {
   const bool was_announced = m.blocking_now.load(std::memory_order_relaxed);
-  bump(burning ? burned : blocked);
+  bump(what == handoff::blocked ? blocked : burned);
   if (was_announced) bump(announced);
-  if (!named || was_announced) return;
+  if (!named || was_announced || what == handoff::waited_for_a_cpu) return;
   try {
-    name_it(m, burning, silent);
+    name_it(m, what, silent);
   } catch (const std::bad_alloc&) {
     std::fputs("weft: no memory to name a fiber that blocks its thread\n", stderr);
   }

@@ -88,8 +88,8 @@ G* take_urgent_now(P* p) noexcept {
 }
 
 // Two that hand things to and fro share a slice, and the slice ends, however long or short their turns are: then the ring
-// is owed a turn, and what is in `runnext` goes there until it has had it.
-void end_chain(P* p) noexcept {
+// is owed a turn, and what is in `runnext` goes there until it has had it. `before`: of the last visit to the loop.
+void end_chain(P* p, nanoseconds_t before) noexcept {
   if (p->queue.has_left(p->queue.end())) {
     p->chain_since = 0;
     return;
@@ -98,7 +98,6 @@ void end_chain(P* p) noexcept {
     if (p->chain_since != ring_is_owed) p->chain_since = 0;
     return;
   }
-  const nanoseconds_t before = p->now;
   const nanoseconds_t now = read_clock(p);
   if (p->chain_since == 0) {
     p->chain_since = now;
@@ -175,6 +174,7 @@ G* take_due_timer(M* m) noexcept {
 
 G* look(M* m) noexcept {
   P* p = m->p;
+  const nanoseconds_t before = p->now;  // when the clock was last read here
   if (G* g = take_due_timer(m)) return g;
   if (G* g = take_urgent(p)) return g;
   if (is_time_to_look(p, p->picks.load(std::memory_order_relaxed))) {
@@ -183,8 +183,8 @@ G* look(M* m) noexcept {
     if (sched.missed_wake.load(std::memory_order_relaxed))
       run_all_timers(m);  // nobody was to be had for the idle Ps
     else
-      run_ownerless_timers(m);
-    end_chain(p);
+      run_ownerless_timers(m, false);
+    end_chain(p, before);
     // By turns with the own queue where each pick is a look, or the ring is owed a turn.
     const bool own_is_due = p->global_went_last && (p->distance == 1 || p->chain_since == ring_is_owed);
     G* g = own_is_due ? nullptr : take_global(p, true);
@@ -201,7 +201,7 @@ G* look(M* m) noexcept {
   if (G* g = take_global(p, false)) return g;
   if (G* g = take_urgent_now(p)) return g;  // of the others there is none here
   poll_into_queue(m);
-  run_ownerless_timers(m);
+  run_ownerless_timers(m, true);
   if (G* g = pick_own(p)) return g;
   return steal(m);
 }
@@ -283,7 +283,7 @@ G* find_work(M* m) noexcept {
       if (m->p == nullptr && !sleep_until_given_p(m)) return nullptr;
       continue;
     }
-    start_wanted_thread();
+    if (!m->searching) start_wanted_thread();  // whoever counts as searching is to look first: nobody else is woken
     if (m->p->number >= sched.procs.load(std::memory_order_relaxed)) {
       retire_p(m);
       continue;

@@ -70,12 +70,21 @@ P* take_surrendered_p() noexcept WEFT_REQUIRES(sched.lock) {
   return p;
 }
 
+void has_come(M* m) noexcept WEFT_REQUIRES(sched.lock) {
+  if (!m->is_coming) return;
+  m->is_coming = false;
+  sched.coming_threads.store(sched.coming_threads.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+}
+
 void take_any_p(M* m) noexcept {
   {
     detail::spin_guard guard(sched.lock);
     P* p = take_surrendered_p();
     if (p == nullptr) p = take_idle_p();
-    if (p != nullptr) own(m, p);
+    if (p != nullptr) {
+      own(m, p);
+      has_come(m);
+    }
   }
   if (m->p != nullptr) note_busy();
 }

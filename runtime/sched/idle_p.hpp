@@ -15,6 +15,9 @@ void own(M* m, P* p) noexcept;
 /// Called after `own`, with no lock held: wakes the monitor if it sleeps.
 void note_busy() noexcept;
 
+/// Takes note that a thread which was started without a P is there.
+void has_come(M* m) noexcept WEFT_REQUIRES(sched.lock);
+
 /// Returns an idle P, or nullptr.
 P* take_idle_p() noexcept WEFT_REQUIRES(sched.lock);
 /// Puts `p` on the idle list, or retires it if it lies beyond the width. `searching`: the caller's count as a searcher

@@ -59,6 +59,7 @@ struct alignas(128) M {
   std::uint64_t random = 0;
   int number = 0;
   bool searching = false;
+  bool is_coming = false;    ///< counts among `coming_threads`; under the scheduler's lock
   bool is_caller = false;    ///< the thread that called `run`
   unsigned in_blocking = 0;  ///< nesting of `blocking(f)`; read by the monitor through `blocking_now`
   detail::atomic<bool> blocking_now{false};

@@ -97,10 +97,11 @@ class monitor {
         }
         sleep_deeply();
         delay_ = attentive;
+        least_delay_ = 0;
         continue;
       }
       const nanoseconds_t began = steady_now();
-      const nanoseconds_t delay = std::max(comes_back_ ? back_after : delay_, least_delay());
+      const nanoseconds_t delay = comes_back_ ? back_after : std::max(delay_, least_delay());
       futex_wait(stop_word, 0, delay);
       now_ = steady_now();
       mind_share(now_ - began - delay);
@@ -241,7 +242,7 @@ class monitor {
     }
     comes_back_ = come_back && delay_ > back_after;
     // Stored before it sleeps on: who announces a blocking call in between wakes nobody, and waits for this look's end.
-    const bool slow = delay_ > attentive && allowance_ >= 0;
+    const bool slow = std::max(delay_, least_delay()) > attentive && allowance_ >= 0;
     if (slow != sched.monitor_is_slow.load(std::memory_order_relaxed))
       sched.monitor_is_slow.store(slow, std::memory_order_relaxed);
   }

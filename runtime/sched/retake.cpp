@@ -20,6 +20,20 @@ constexpr nanoseconds_t overdue_after = 20 * microsecond;
 constexpr nanoseconds_t blocked_after = 50 * microsecond;
 constexpr nanoseconds_t nothing = 2 * microsecond;        // of CPU time
 constexpr nanoseconds_t long_wait = 1'000 * microsecond;  // for a CPU
+constexpr nanoseconds_t long_turn = 1'000 * microsecond;  // of CPU time
+
+handoff as_noted(retaker::reason why) noexcept {
+  switch (why) {
+    case retaker::reason::burning:
+      return handoff::burned;
+    case retaker::reason::waiting:
+      return handoff::waited_for_a_cpu;
+    case retaker::reason::blocked:
+    case retaker::reason::resting:
+      break;
+  }
+  return handoff::blocked;
+}
 
 void make_slice_long(M& m) noexcept {
   constexpr nanoseconds_t longest = 100'000 * microsecond;  // that the kernel allows
@@ -38,6 +52,8 @@ retaker::findings retaker::look(nanoseconds_t now, bool came_back) noexcept {
   waits_elsewhere_.reset();
   const int known = sched.known_procs.load(std::memory_order_acquire);
   for (int i = 0; i < known; ++i) look_at(sched.all_ps[i].load(std::memory_order_acquire), notes_[i]);
+  for (const timer_heap& heap : sched.foreign_timers)
+    if (now_ - heap.next_when() >= overdue_after) found_.overdue = true;
   found_.taken = take_candidates();
   return found_;
 }
@@ -73,11 +89,15 @@ void retaker::look_at(P* p, p_notes& notes) noexcept {
 }
 
 // `cpu`: read before. A thread that was runnable and has used no CPU since still is: it takes some to fall asleep. The
-// answer costs ten times as much as the clock, and where Ms wait for CPUs it would be asked for at each look.
+// answer costs ten times as much as the clock, and where Ms wait for CPUs it would be asked for at each look. It is asked
+// for again after a while, since there are systems whose clock moves by ticks.
 std::optional<bool> retaker::is_asleep(const M& m, nanoseconds_t cpu, p_notes& notes) noexcept {
-  if (cpu == notes.awake_at) return false;
+  if (cpu == notes.awake_at && now_ - notes.asked_at < long_wait) return false;
   const std::optional<bool> answer = os::is_asleep(m.tid.load(std::memory_order_relaxed));
-  if (answer == false) {
+  notes.asked_at = now_;
+  if (answer != false) {
+    notes.awake_at = not_known;
+  } else if (cpu != notes.awake_at) {
     notes.awake_at = cpu;
     notes.awake_since = now_;
   }
@@ -100,6 +120,7 @@ bool retaker::has_slept(const M& m, nanoseconds_t cpu, p_notes& notes) noexcept 
 void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& notes) noexcept {
   const nanoseconds_t cpu = os::cpu_time(m->cpu_clock);
   const nanoseconds_t elapsed = now_ - notes.sampled;
+  if (notes.first_cpu == not_known) notes.first_cpu = cpu;
   if (notes.cpu == not_known) {
     notes.cpu = cpu;
     notes.sampled = now_;
@@ -116,12 +137,14 @@ void retaker::judge(P* p, M* m, std::uint64_t section, bool moved, p_notes& note
     add(p, m, section, notes.sampled, reason::blocked);
     return;
   }
+  const bool computes = cpu - notes.cpu > nothing;  // however little of a CPU it is given
   const bool waits_for_a_cpu = cpu == notes.awake_at && now_ - notes.awake_since >= long_wait;
-  if (now_ - notes.since >= slice && (cpu - notes.cpu > nothing || waits_for_a_cpu)) {
+  if (now_ - notes.since >= slice && (computes || waits_for_a_cpu)) {
+    const bool has_computed = computes || cpu - notes.first_cpu >= long_turn;
     if (moved)
       ask_for_p(p, m);
     else
-      add(p, m, section, notes.since, reason::burning);
+      add(p, m, section, notes.since, has_computed ? reason::burning : reason::waiting);
     return;
   }
   if (!used_half && elapsed < slice)
@@ -172,7 +195,8 @@ bool retaker::threads_are_out() const noexcept {
   int threads = 0;
   {
     detail::spin_guard guard(sched.lock);
-    if (sched.idle_threads > 0 || sched.polling_m != nullptr || sched.pinned_ms != nullptr) return false;
+    if (sched.idle_threads > 0 || sched.coming_threads.load(std::memory_order_relaxed) > 0) return false;
+    if (sched.polling_m != nullptr || sched.pinned_ms != nullptr) return false;
     threads = sched.threads;
   }
   if (threads < sched.max_threads) return now_ < sched.no_thread_before.load(std::memory_order_relaxed);
@@ -216,7 +240,7 @@ bool retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
   for (unsigned i = 0; i < taken; ++i) {
     const candidate& c = candidates_[i];
     // Before the P is anybody's, while the fiber is still at it.
-    note_handoff(*c.m, c.why == reason::burning, now_ - c.since);
+    note_handoff(*c.m, as_noted(c.why), now_ - c.since);
     if (c.long_slice) make_slice_long(*c.m);
     if (c.why == reason::blocked) found_.blocked = true;
     if (c.why == reason::resting) {

@@ -9,8 +9,9 @@
 //               was spent on a CPU: the P goes if anything waits for it, however short each of its calls is
 //   burning     not asleep, and given some CPU since the sample: once the stretch is a slice long, 10 ms, the P goes if
 //               anything waits for it, however many burn already. They run on as threads, among which the kernel shares
-//               the CPUs. The same if it waits for a CPU, and did so a millisecond before: it has had its share and
-//               would wait until all the others have had theirs, where another thread would not
+//               the CPUs
+//   waiting     for a CPU, and so for a millisecond, in a stretch of a slice: the same. It has had its share, and would
+//               wait until all the others have had theirs, where another thread would not
 //   entering    once the stretch is a slice long, an M that is not outside just now, or enters all the time, is asked to
 //               give the P up itself at its next entry. Where that may hold a lock the P is left to the monitor
 //               (`surrendered_ps`), which comes back soon
@@ -44,6 +45,7 @@ constexpr nanoseconds_t slice = 10'000'000;
 
 class retaker {
  public:
+  enum class reason : std::uint8_t { blocked, burning, waiting, resting };
   struct findings {
     bool taken = false;      ///< some P was taken and handed on
     bool blocked = false;    ///< some of these from one that blocks
@@ -57,13 +59,14 @@ class retaker {
   struct p_notes {
     const M* m = nullptr;
     std::uint32_t picks = 0;
-    nanoseconds_t since = 0;             ///< when this stretch was first seen
-    nanoseconds_t sampled = 0;           ///< when `cpu` was read
-    nanoseconds_t cpu = not_known;       ///< of the M's thread
-    nanoseconds_t awake_at = not_known;  ///< the CPU time at which the thread was seen to be runnable
-    nanoseconds_t awake_since = 0;       ///< when that was first seen
+    nanoseconds_t since = 0;              ///< when this stretch was first seen
+    nanoseconds_t sampled = 0;            ///< when `cpu` was read
+    nanoseconds_t cpu = not_known;        ///< of the M's thread
+    nanoseconds_t first_cpu = not_known;  ///< the first sample in this stretch
+    nanoseconds_t awake_at = not_known;   ///< the CPU time at which the thread was seen to be runnable
+    nanoseconds_t awake_since = 0;        ///< when that was first seen
+    nanoseconds_t asked_at = 0;           ///< when /proc was last asked
   };
-  enum class reason : std::uint8_t { blocked, burning, resting };
   struct candidate {
     P* p;
     M* m;

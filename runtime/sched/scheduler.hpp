@@ -92,6 +92,8 @@ struct scheduler {
   M* polling_m WEFT_GUARDED_BY(lock) = nullptr;  ///< the one that sleeps in the poller
   int threads WEFT_GUARDED_BY(lock) = 0;         ///< Ms with a thread
   int idle_threads WEFT_GUARDED_BY(lock) = 0;
+  detail::atomic<int> coming_threads{
+      0};  ///< started without a P, and neither idle yet nor given one; written under the lock
   /// The thread that ended last. Each joins the one before it, and the end of run() the last: so when run() returns
   /// they are all gone, with what the program and its libraries keep for each thread.
   std::optional<os::thread> last_ended WEFT_GUARDED_BY(lock);

@@ -42,6 +42,7 @@ constexpr nanoseconds_t ask_again_after = 1'000'000;  ///< for a thread that the
 // A thread ends, or did not come to be. The caller then wakes `threads_changed`.
 void count_out(M* m) noexcept WEFT_REQUIRES(sched.lock) {
   if (m != nullptr) {
+    has_come(m);
     m->idle_link = sched.spare_ms;
     sched.spare_ms = m;
   }
@@ -141,22 +142,28 @@ void say_threads_are_short(int running, int error) noexcept {
 bool start_machine(P* p, bool searching) noexcept {
   const nanoseconds_t not_before = sched.no_thread_before.load(std::memory_order_relaxed);
   if (not_before != 0 && steady_now() < not_before) return false;
-  int running = 0;
+  int running = 0, coming = 0;
   bool allowed = false;
   {
     detail::spin_guard guard(sched.lock);
     if (sched.ended.load(std::memory_order_relaxed)) return false;
     running = sched.threads;
+    coming = sched.coming_threads.load(std::memory_order_relaxed);
     allowed = running < sched.max_threads;
     if (allowed) ++sched.threads;
   }
   if (!allowed) {
-    if (p != nullptr) say_threads_are_short(running, 0);
+    if (p != nullptr && coming == 0) say_threads_are_short(running, 0);
     return false;
   }
   int error = ENOMEM;
   M* m = make_m();
   if (m != nullptr) {
+    if (p == nullptr) {
+      detail::spin_guard guard(sched.lock);
+      m->is_coming = true;
+      sched.coming_threads.store(sched.coming_threads.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    }
     m->p = p;
     m->searching = searching;
     m->next_p = nullptr;
@@ -192,7 +199,7 @@ void want_threads(int count) noexcept {
   int idle = 0;
   {
     detail::spin_guard guard(sched.lock);
-    idle = sched.idle_threads;
+    idle = sched.idle_threads + sched.coming_threads.load(std::memory_order_relaxed);
   }
   const int missing = std::clamp(2 * count - idle, 0, count);  // what is idle now goes with this round
   if (missing > sched.threads_wanted.load(std::memory_order_relaxed))

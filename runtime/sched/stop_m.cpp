@@ -79,6 +79,7 @@ bool sleep_until_given_p(M* m) noexcept {
   bool missed = false;
   {
     detail::spin_guard guard(sched.lock);
+    has_come(m);
     if (sched.ended.load(std::memory_order_relaxed)) return false;
     missed = forget_missed_wake();
     if (!missed) {

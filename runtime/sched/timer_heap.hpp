@@ -116,6 +116,8 @@ class alignas(64) timer_heap {
   void clear() noexcept;
 
   nanoseconds_t next_when() const noexcept { return next_when_.load(std::memory_order_relaxed); }
+  /// Somebody is at it just now; a hint.
+  bool is_locked() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return lock_.is_locked(); }
   /// How many there are; a hint.
   std::uint32_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 

@@ -41,7 +41,7 @@ void run_all_timers(M* m) noexcept {
   });
 }
 
-void run_ownerless_timers(M* m) noexcept {
+void run_ownerless_timers(M* m, bool at_any_price) noexcept {
   const int known = sched.known_procs.load(std::memory_order_acquire);
   for (int i = sched.procs.load(std::memory_order_relaxed); i < known; ++i)
     run_timers(m, sched.all_ps[i].load(std::memory_order_acquire)->timers);
@@ -50,7 +50,7 @@ void run_ownerless_timers(M* m) noexcept {
     const nanoseconds_t when = heap.next_when();
     if (when == never) continue;
     if (now == 0) now = read_clock(m->p);
-    if (when <= now) run_timers(m, heap);
+    if (when <= now && (at_any_price || !heap.is_locked())) run_timers(m, heap);
   }
 }
 

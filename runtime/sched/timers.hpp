@@ -19,8 +19,9 @@ void restart_timer_in_loop(timer& t) noexcept;
 /// be run at once. Called by an M's loop with a P and no lock.
 G* run_timers(M* m, timer_heap& heap, bool one_goes_first = false) noexcept;
 void run_all_timers(M* m) noexcept;
-/// Those that no holder of a P looks at: of Ps beyond the width, and those that were started without one.
-void run_ownerless_timers(M* m) noexcept;
+/// Those that no holder of a P looks at: of Ps beyond the width, and those that were started without one. Unless
+/// `at_any_price`, leaves out what another thread is at: that one may have lost its CPU, and all Ps would wait for it.
+void run_ownerless_timers(M* m, bool at_any_price) noexcept;
 
 /// Calls `f` with each heap.
 template <class F>

@@ -3,6 +3,8 @@
 // list of tests/floors; nothing else on a lower floor refers to a higher one.
 #pragma once
 
+#include <cstdint>
+
 #include "runtime/sched/m.hpp"
 #include "runtime/sched/timer_heap.hpp"
 
@@ -32,7 +34,9 @@ bool monitor_wants_ticks() noexcept;
 /// Called before the monitor sleeps because every P is idle. Returns how long it may sleep if nobody wakes it, usually
 /// `never`.
 nanoseconds_t monitor_may_sleep(nanoseconds_t now) noexcept;
-/// A P was taken from `m`, whose fiber has blocked or computed for `silent`. Defined in inspect/handoff.cpp.
-void note_handoff(const M& m, bool burning, nanoseconds_t silent) noexcept;
+enum class handoff : std::uint8_t { blocked, burned, waited_for_a_cpu };
+/// A P was taken from `m`, whose fiber has blocked or computed for `silent`, or had no CPU. Defined in
+/// inspect/handoff.cpp.
+void note_handoff(const M& m, handoff what, nanoseconds_t silent) noexcept;
 
 }  // namespace weft::rt

@@ -47,7 +47,7 @@ void unequal_pairs() {
     stop = true;
     s.join();
     if (!current_plan().in_time()) return;
-    expect(long_ones <= 4 * short_ones, "the pair with short turns has less than a quarter of the other's time");
+    expect(long_ones <= 2 * short_ones, "the pair with short turns has less than half of the other's time");
     expect(short_ones <= 2 * long_ones, "the pair with long turns has less than half of the other's time");
   });
 }

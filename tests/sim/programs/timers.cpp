@@ -47,6 +47,42 @@ void timers_of_all_kinds() {
   });
 }
 
+// Plain threads sleep, and start timers, while every P has enough to do.
+void timers_of_plain_threads() {
+  const int procs = up_to(2);
+  const instant turn = choose(3) * 40 * us;
+  weft::run({.maxprocs = procs}, [procs, turn] {
+    bool stop = false;
+    lateness late[2];
+    weft::scope s;
+    for (int i = 0; i < 2 * procs; ++i)
+      s.go([&stop, turn] {
+        while (!stop) {
+          compute(turn);
+          weft::yield();
+        }
+      });
+    foreign_thread sleeper([&late] {
+      for (int i = 0; i < 4; ++i) late[0].sleep(ms);
+    });
+    foreign_thread setter([&late] {
+      for (int i = 0; i < 4; ++i) {
+        const instant begin = now();
+        weft::timer t(ns(700 * us));
+        t.chan().recv();
+        late[1].add(now() - begin - 700 * us);
+      }
+    });
+    weft::blocking([&] {
+      sleeper.join();
+      setter.join();
+    });
+    stop = true;
+    s.join();
+    for (const lateness& each : late) each.expect_at_most(4 * a_slice_and(ms), "a plain thread's timer is late");
+  });
+}
+
 // Ps come and go, with timers and fibers in them.
 void width_changes() {
   weft::run({.maxprocs = 2}, [] {
@@ -99,6 +135,7 @@ constexpr program all[] = {
     {"timers", timers},
     {"timers_of_all_kinds", timers_of_all_kinds},
     {"width_changes", width_changes},
+    {"timers_of_plain_threads", timers_of_plain_threads},
     {"timers_of_a_retired_p", timers_of_a_retired_p},
 };
 

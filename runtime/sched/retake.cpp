@@ -226,7 +226,7 @@ bool retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
       c.m->p = nullptr;
       c.p->m.store(nullptr, std::memory_order_relaxed);
       c.p->handoffs.add();
-      c.long_slice = c.why == reason::burning && !c.m->is_caller;
+      c.long_slice = (c.why == reason::burning || c.why == reason::waiting) && !c.m->is_caller;
     } else if (!c.m->slice_over.load(std::memory_order_relaxed) && !c.m->look_wanted.load(std::memory_order_relaxed)) {
       c.m->section.withdraw();
     }

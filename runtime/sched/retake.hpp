@@ -19,8 +19,9 @@
 //               goes to the idle ones, or to somebody who sleeps in the poller from then on. Else the monitor would get up
 //               for it again and again, for as long as the call lasts
 //
-// Those that burn on without a P would have the CPUs in the kernel's slices as much as the Ms with one, and whoever wakes
-// would wait for them. So theirs are made long: the kernel lets who asks for less go first, and all get the same share.
+// Those that burn on without a P, or wait for a CPU, would have the CPUs in the kernel's slices as much as the Ms with
+// one, and whoever wakes would wait for them. So theirs are made long: the kernel lets who asks for less go first, and all
+// get the same share.
 // Not that of run()'s caller: what it starts later is not to have lost its priority (SCHED_FLAG_RESET_ON_FORK stays).
 // An M gets its own slice back in its loop (`take_own_slice_back`). Should it be there while the monitor is still about to
 // make it long, it stays long until the next visit.

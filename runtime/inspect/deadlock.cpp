@@ -181,7 +181,8 @@ nanoseconds_t look_for_deadlock(nanoseconds_t now) noexcept {
   if (policy == deadlock_policy::off) return never;
   if (!nothing_moves()) {
     seen_events = -1;
-    return never;
+    // Nobody calls for the monitor when such a thread lies down.
+    return sched.coming_threads.load(std::memory_order_relaxed) != 0 ? confirmed_after : never;
   }
   if (const std::int64_t events = count_events(); events != seen_events) {
     seen_events = events;

@@ -7,6 +7,9 @@
 //  2. Each thread that ends leaves its handle in `last_ended` and joins the thread whose handle it found there, without
 //     a lock; the end of run() waits until none is left, and joins the last. So each is joined once, and all are gone
 //     when run() returns.
+//  3. A thread that is started without a P counts among `coming_threads` until it lies idle, has a P or ends: while one
+//     comes nobody takes threads for short, or orders one more. Written under the scheduler's lock, as are the lists
+//     that it goes to.
 #pragma once
 
 #include "runtime/sched/scheduler.hpp"

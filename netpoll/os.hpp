@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the netpoller asks of the system on sockets, pipes and its epoll instance: the calls of the C library under
 // their own names, so nothing in a release build. A build with WEFT_SIMULATED has a simulated kernel answer them
-// (tests/sim/kernel.hpp). Files come through file_calls.hpp, which it has of its own; the ring, signals
-// and the resolver do not.
+// (tests/sim/kernel.hpp). Files come through file_calls.hpp, which it has of its own. The ring, signals and the resolver
+// do not come through here.
 #pragma once
 
 #include <sys/epoll.h>

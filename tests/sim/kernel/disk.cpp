@@ -57,14 +57,13 @@ class call {
 
   std::string& bytes() const noexcept { return *at_->bytes; }
   bool appends() const noexcept { return at_->appends; }
-  bool is_interrupted() const noexcept { return one_in(these.interrupted_one_in); }
-  /// What RWF_NOWAIT says of it, or 0.
-  ssize_t may_be_done_at_once() const noexcept {
-    if (these.cannot_tell) return -EOPNOTSUPP;
-    return one_in(these.not_cached_one_in) ? -EAGAIN : 0;
-  }
-  void wait_for_the_disk() const noexcept {
+  /// Waits for the disk, unless it is to be done `at_once`. Returns 0, or minus the errno.
+  ssize_t begin(bool at_once) const noexcept {
+    if (one_in(these.interrupted_one_in)) return -EINTR;
+    if (at_once && these.cannot_tell) return -EOPNOTSUPP;
+    if (at_once) return one_in(these.not_cached_one_in) ? -EAGAIN : 0;
     if (these.latency != 0) block(choose(static_cast<std::uint32_t>(these.latency)));
+    return 0;
   }
 
  private:
@@ -101,12 +100,7 @@ using sim::kernel::count_of;
 
 ssize_t read_file_now(int fd, void* to, std::size_t n, std::uint64_t offset, bool at_once) noexcept {
   const call here(fd);
-  if (here.is_interrupted()) return -EINTR;
-  if (at_once) {
-    if (const ssize_t no = here.may_be_done_at_once()) return no;
-  } else {
-    here.wait_for_the_disk();
-  }
+  if (const ssize_t no = here.begin(at_once)) return no;
   const std::string& bytes = here.bytes();
   if (offset >= bytes.size()) return 0;
   const std::size_t some = count_of(std::min<std::size_t>(n, bytes.size() - offset));
@@ -116,12 +110,7 @@ ssize_t read_file_now(int fd, void* to, std::size_t n, std::uint64_t offset, boo
 
 ssize_t write_file_now(int fd, const void* from, std::size_t n, std::uint64_t offset, bool at_once) noexcept {
   const call here(fd);
-  if (here.is_interrupted()) return -EINTR;
-  if (at_once) {
-    if (const ssize_t no = here.may_be_done_at_once()) return no;
-  } else {
-    here.wait_for_the_disk();
-  }
+  if (const ssize_t no = here.begin(at_once)) return no;
   std::string& bytes = here.bytes();
   if (here.appends()) offset = bytes.size();
   const std::size_t some = count_of(n);
@@ -132,9 +121,7 @@ ssize_t write_file_now(int fd, const void* from, std::size_t n, std::uint64_t of
 
 int sync_file_now(int fd) noexcept {
   const call here(fd);
-  if (here.is_interrupted()) return -EINTR;
-  here.wait_for_the_disk();
-  return 0;
+  return static_cast<int>(here.begin(false));
 }
 
 int open_file_now(const char* path, int flags, mode_t) noexcept {

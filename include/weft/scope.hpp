@@ -126,7 +126,7 @@ WEFT_EXPORT void run_shielded(callable_ref f);
 
 /// with_deadline runs `f` here; past `when` its cancellable waits throw, and the call throws timed_out if only that is
 /// what left `f` and no outer scope is cancelled. A result that comes late is returned. Nests: the nearest deadline
-/// wins.
+/// wins. On a plain thread it just calls `f`, whose waits nothing ends: use their own `_for` forms there.
 template <class F>
 auto with_deadline(clock::time_point when, F&& f) -> std::invoke_result_t<F> {
   detail::result_slot<std::invoke_result_t<F>> result;
@@ -144,7 +144,8 @@ auto with_timeout(detail::any_duration how_long, F&& f) -> std::invoke_result_t<
                        std::forward<F>(f));
 }
 
-/// cancel_scope is a region that is cancelled by hand, from any fiber or thread, before or while it runs.
+/// cancel_scope is a region that is cancelled by hand, from any fiber or thread, before or while it runs. On a plain
+/// thread `run` just calls `f`.
 class WEFT_EXPORT cancel_scope {
  public:
   constexpr cancel_scope() noexcept = default;

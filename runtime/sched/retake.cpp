@@ -179,7 +179,10 @@ bool retaker::work_waits(const P* p) noexcept {
 }
 
 void retaker::add(P* p, M* m, std::uint64_t section, nanoseconds_t since, reason why) noexcept {
-  if (is_better_left(p)) return;
+  if (is_better_left(p)) {
+    if (why != reason::resting) note_missed_wake();
+    return;
+  }
   // An M that changes its P while we look shows up at both; its retake_lock is to be taken once.
   for (unsigned i = 0; i < count_; ++i)
     if (candidates_[i].m == m) return;
@@ -189,6 +192,12 @@ void retaker::add(P* p, M* m, std::uint64_t section, nanoseconds_t since, reason
 // While threads are out nobody could go on with it. But what waits in it, and its timers, are for those that have a P.
 bool retaker::is_better_left(const P* p) const noexcept {
   return threads_are_out() && !has_what_others_want(p) && p->timers.next_when() > now_;
+}
+
+// What waits elsewhere waits for a thread now.
+void retaker::note_missed_wake() noexcept {
+  detail::spin_guard guard(sched.lock);
+  sched.missed_wake.store(true, std::memory_order_relaxed);
 }
 
 bool retaker::threads_are_out() const noexcept {
@@ -205,7 +214,7 @@ bool retaker::threads_are_out() const noexcept {
 }
 
 void retaker::ask_for_p(const P* p, M* m) noexcept {
-  if (is_better_left(p)) return;
+  if (is_better_left(p)) return note_missed_wake();
   if (!m->slice_over.exchange(true, std::memory_order_relaxed)) found_.come_back = true;  // for what it surrenders
   detail::spin_guard guard(m->retake_lock);
   m->section.request();

@@ -89,6 +89,7 @@ class retaker {
   void add(P* p, M* m, std::uint64_t section, nanoseconds_t since, reason why) noexcept;
   bool is_better_left(const P* p) const noexcept;
   bool threads_are_out() const noexcept;
+  static void note_missed_wake() noexcept;
   void ask_for_p(const P* p, M* m) noexcept;
   bool take_candidates() noexcept;
 

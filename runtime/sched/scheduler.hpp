@@ -70,8 +70,9 @@ struct scheduler {
   detail::atomic<bool> shortage_was_said{false};      ///< in this run; relaxed: it only says who came first
   detail::atomic<nanoseconds_t> no_thread_before{0};  ///< the system refused one: when to ask again; relaxed: a hint
   detail::atomic<nanoseconds_t> refused_since{0};  ///< 0: the last thread that was asked for was had; relaxed: a hint
-  /// A wake found no M and no thread to be had. The M that lies down next looks again instead, and the monitor stays up
-  /// and tries again. Written under the lock.
+  /// A wake or a hand-off found no M and no thread to be had. The M that lies down next looks again instead, and the
+  /// monitor stays up and tries again; who begins a `blocking` yields, so that fibers which never wait do not keep all
+  /// threads. Written under the lock.
   detail::atomic<bool> missed_wake{false};
 
   // --- a shortage of stacks (stack_shortage.hpp)

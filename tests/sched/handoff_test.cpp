@@ -272,6 +272,27 @@ TEST_F(handoff, as_long_as_threads_are_to_be_had_nothing_is_said) {
   EXPECT_EQ(said.read_all(), "");
 }
 
+// They never wait, so all threads are theirs, and at the limit there are no others. One P more than there are threads: it
+// lies idle; one P alone: it is that of the fiber that begins its next call, and what waits is in the global queue.
+TEST_F(handoff, others_go_on_beside_short_calls_that_have_all_threads) {
+  weft_test::captured_stderr said;
+  for (const int procs : {1, 4}) {
+    weft::run({.maxprocs = procs, .max_threads = 3}, [&] {
+      std::atomic<bool> over{false};
+      weft::scope s;
+      for (int i = 0; i < 8; ++i) {
+        s.go([&] {
+          while (!over.load()) weft::blocking([] { usleep(200); });
+        });
+      }
+      hundred_round_trips();
+      for (int i = 0; i < 10; ++i) weft::sleep_for(1ms);
+      over.store(true);
+      s.join();
+    });
+  }
+}
+
 TEST_F(handoff, a_pinned_main_goes_on_with_two_threads_while_one_blocks) {
   weft::run({.maxprocs = 1, .max_threads = 2, .pin_main = true}, [&] {
     weft::chan<void> begun;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One thread blocks or computes for long with what waits at its P, no other is to be had, and one takes turns all the
-// time: what waits is that one's.
+// time: what waits is that one's. And fibers that have all threads, since they block in short calls and never wait.
 #include <algorithm>
 
 #include <weft/weft.hpp>
@@ -94,6 +94,37 @@ void ring_at_the_limit_beside_one_that_wakes() { no_thread_beside({computes_and_
 void timers_and_no_thread() { no_thread_beside({blocks, false, true}); }
 void ring_and_no_thread() { no_thread_beside({blocks, true, true}); }
 
+void short_calls(bool starts_are_refused) {
+  const int threads = up_to(3);
+  weft::run({.maxprocs = maybe(2) ? 1 : up_to(4), .max_threads = starts_are_refused ? 100 : threads}, [&] {
+    bool over = false;
+    lateness sleeps, turns;
+    weft::scope s;
+    if (starts_are_refused) set_thread_starts(thread_starts::refused);
+    for (int i = 0; i < 8; ++i) {
+      s.go([&] {
+        while (!over) weft::blocking([] { block(100 * us + choose(200) * us); });
+      });
+    }
+    s.go([&] {
+      while (!over) {
+        weft::yield();
+        turns.turn();
+      }
+    });
+    for (int i = 0; i < 20; ++i) sleeps.sleep(ms);
+    over = true;
+    set_thread_starts(thread_starts::as_planned);
+    s.join();
+    if (!current_plan().in_time()) return;
+    sleeps.expect_at_most(60 * ms, "a sleep is late beside short calls that have all threads");
+    turns.expect_at_most(60 * ms, "a yield is late beside short calls that have all threads");
+  });
+}
+
+void short_calls_at_the_limit() { short_calls(false); }
+void short_calls_and_no_thread() { short_calls(true); }
+
 constexpr bounds none = {.ready = 1'000 * ms, .ready_beside_idle = 1'000 * ms, .overdue = 1'000 * ms};
 
 constexpr program all[] = {
@@ -105,6 +136,8 @@ constexpr program all[] = {
     {"ring_at_the_limit_beside_one_that_wakes", ring_at_the_limit_beside_one_that_wakes, none},
     {"timers_and_no_thread", timers_and_no_thread, none},
     {"ring_and_no_thread", ring_and_no_thread, none},
+    {"short_calls_at_the_limit", short_calls_at_the_limit, none},
+    {"short_calls_and_no_thread", short_calls_and_no_thread, none},
 };
 
 }  // namespace

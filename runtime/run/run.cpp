@@ -23,6 +23,7 @@
 #include "runtime/run/monitor_duties.hpp"
 #include "runtime/run/width.hpp"
 #include "runtime/sched/context.hpp"
+#include "runtime/sched/fiber_limit.hpp"
 #include "runtime/sched/find_work.hpp"
 #include "runtime/sched/fork.hpp"
 #include "runtime/sched/g_pool.hpp"
@@ -115,9 +116,9 @@ void run_main(const options& how, callable_ref f) {
   sched.migrate_on_wake = settled.maxprocs > 1;  // whoever caches what belongs to a thread across a wait is caught
 #endif
   const std::size_t guards = guard_limit();
-  sched.fiber_limit = settled.max_fibers == 0 ? guards
-                      : guards == 0           ? settled.max_fibers
-                                              : std::min(guards, settled.max_fibers);
+  set_fiber_limit(settled.max_fibers == 0 ? guards
+                  : guards == 0           ? settled.max_fibers
+                                          : std::min(guards, settled.max_fibers));
   schedtrace_configure(settled.debug);
   begin_inspection(settled);
   sched.coarse_now.store(steady_now(), std::memory_order_relaxed);

@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
-#include <system_error>
 
 #include <weft/detail/atomic.hpp>
 
@@ -21,6 +20,7 @@
 
 #include "runtime/fiber/stack.hpp"
 #include "runtime/sched/all_g.hpp"
+#include "runtime/sched/fiber_limit.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::rt {
@@ -76,16 +76,6 @@ G* refill_from_shared(unsigned want, unsigned& got) {
   }
 }
 
-void check_limits() {
-  const std::size_t limit = sched.fiber_limit;
-  if (limit == 0 || live_fibers() < static_cast<std::int64_t>(limit)) return;
-  const std::size_t guards = guard_limit();
-  throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
-                          guards != 0 && guards <= limit
-                              ? guard_limit_message()
-                              : "weft: options.max_fibers is reached; raise it, or spawn fewer");
-}
-
 }  // namespace
 
 constinit detail::atomic<g_chunk*> g_chunks{nullptr};
@@ -128,14 +118,17 @@ static G* take_g(P* p) {
 }
 
 G* allocate_g() {
-  check_limits();
-  inside_runtime here(at_entry::hand_p_over);
-  return take_g(here.p());
+  {
+    inside_runtime here(at_entry::hand_p_over);
+    if (may_start_fiber(here.p())) return take_g(here.p());
+  }
+  throw_fiber_limit();
 }
 
 G* allocate_g_in_loop() {
-  check_limits();
-  G* const g = take_g(current_m()->p);
+  P* const p = current_m()->p;
+  if (!may_start_fiber(p)) throw_fiber_limit();
+  G* const g = take_g(p);
   // Who readies a batch waits until its fibers are off their stacks, and one that has ended on this G never said so.
   g->on_cpu.store(false, std::memory_order_relaxed);
   return g;

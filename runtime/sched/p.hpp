@@ -13,6 +13,7 @@
 #include <weft/detail/atomic.hpp>
 
 #include "runtime/fiber/stack.hpp"
+#include "runtime/sched/fiber_limit.hpp"
 #include "runtime/sched/g.hpp"
 #include "runtime/sched/run_queue.hpp"
 #include "runtime/sched/timer_heap.hpp"
@@ -60,6 +61,7 @@ struct alignas(64) P {
   G* free_list = nullptr;
   std::uint64_t next_id = 0;  ///< ids are handed out in blocks
   std::uint64_t last_id = 0;
+  spawn_credit credit;
   nanoseconds_t now = 0;                                  ///< the clock when it was last read here
   P* idle_link = nullptr;                                 ///< under the scheduler's lock
   bool in_service = false;                                ///< held, or on the idle list; under the scheduler's lock

@@ -53,7 +53,6 @@ struct scheduler {
   bool migrate_on_wake = false;  ///< debug builds: every woken fiber goes to the global queue
   bool main_is_pinned = false;   ///< then the last thread beside main's does not end
   int max_threads = 10000;
-  std::size_t fiber_limit = 0;  ///< spawn fails beyond it; 0: none
 
   // --- the end of run()
 

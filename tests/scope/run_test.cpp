@@ -137,6 +137,51 @@ TEST(run, refuses_more_fibers_than_max_fibers_until_one_has_ended) {
   });
 }
 
+// Far from its limit a P spawns on credit: none of that must be left where the limit is reached on another one.
+TEST(run, refuses_more_fibers_than_max_fibers_whoever_spawned_before) {
+  static constexpr std::size_t most = 2000;
+  weft::run({.maxprocs = 4, .max_fibers = most}, [] {
+    static constexpr int spawners = 8;
+    weft::event full, out;
+    weft::wait_group warmed, tried;
+    std::atomic<int> started{0};
+    weft::scope s;
+    for (int i = 0; i < spawners; ++i) {
+      warmed.add();
+      tried.add();
+      s.go([&] {
+        for (int k = 0; k < 100; ++k) {
+          weft::spawn([] {}).join();
+          if (k % 10 == 0) weft::yield();
+        }
+        warmed.done();
+        full.wait();
+        try {
+          s.go([&] { out.wait(); });
+          ++started;
+        } catch (const std::system_error&) {
+        }
+        tried.done();
+        out.wait();
+      });
+    }
+    warmed.wait();
+    until([] { return weft::num_fibers() == spawners + 1; });
+    for (std::size_t n = weft::num_fibers(); n < most; ++n) s.go([&] { out.wait(); });
+    EXPECT_EQ(weft::num_fibers(), most);
+    EXPECT_THROW(s.go([] {}), std::system_error);
+    full.set();
+    tried.wait();
+    EXPECT_EQ(started.load(), 0);
+    out.set();
+    s.join();
+  });
+}
+
+TEST(run, takes_any_limit_of_fibers) {
+  weft::run({.max_fibers = SIZE_MAX}, [] { EXPECT_EQ(weft::spawn([] { return 1; }).join(), 1); });
+}
+
 TEST(run, counts_its_fibers) {
   weft::run([] {
     EXPECT_EQ(weft::num_fibers(), 1u);

@@ -143,7 +143,7 @@ void missed_as_the_last_lies_down() {
   });
 }
 
-// A limit is kept; and what a spawn costs beside it, in steps: each walks over all Ps twice.
+// A limit is kept; and what a spawn costs beside one that is near, in steps: each walks over all Ps twice.
 void spawn_with_a_limit() {
   weft::run({.maxprocs = 16, .max_fibers = 8}, [] {
     std::uint64_t most = 0;
@@ -174,6 +174,37 @@ void spawn_with_a_limit() {
   });
 }
 
+// Where the limit is far, a walk leaves its P credit for some more: that must be gone by the time the limit is near.
+void limit_with_credit() {
+  constexpr int most = 700;
+  const int procs = up_to(4);
+  weft::run({.maxprocs = procs, .max_fibers = most}, [&] {
+    weft::event out;
+    int refused = 0;
+    weft::scope s;
+    for (int i = 0; i < 2 * procs; ++i) {
+      s.go([&] {
+        for (bool full = false; !full;) {
+          try {
+            s.go([&] { out.wait(); });
+          } catch (const std::system_error&) {
+            full = true;
+          }
+          if (maybe(16)) weft::yield();
+        }
+        ++refused;
+        out.wait();
+      });
+    }
+    while (refused < 2 * procs) weft::sleep_for(100us);
+    const auto live = static_cast<int>(weft::num_fibers());
+    expect(live >= most, "a spawn is refused before the limit is reached");
+    expect(live < most + procs, "the limit is passed by more than those that spawn at the same moment");
+    out.set();
+    s.join();
+  });
+}
+
 constexpr program all[] = {
     {"thread_start_fails_late", thread_start_fails_late},
     {"a_wake_outlasts_the_run", a_wake_outlasts_the_run},
@@ -183,6 +214,7 @@ constexpr program all[] = {
      {.ready = 18 * ms, .ready_beside_idle = 18 * ms, .overdue = ms}},
     {"missed_as_the_last_lies_down", missed_as_the_last_lies_down},
     {"spawn_with_a_limit", spawn_with_a_limit},
+    {"limit_with_credit", limit_with_credit},
 };
 
 }  // namespace

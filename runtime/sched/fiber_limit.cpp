@@ -20,22 +20,28 @@ constexpr std::size_t part = 64;
 constinit std::size_t limit = 0;
 constinit detail::spin_lock credit_lock;  // a leaf
 constinit detail::atomic<std::uint32_t> epoch{0};
-constinit std::size_t base = 0;           // guarded by credit_lock, as what follows
-constinit std::uint32_t with_credit = 0;  // so many Ps have had some in this epoch
+constinit detail::atomic<std::size_t> base{0};  // written under credit_lock
+constinit std::uint32_t with_credit = 0;        // so many Ps have had some in this epoch; guarded by credit_lock
+
+bool begins_epoch(std::size_t room) noexcept {
+  const std::size_t now = base.load(std::memory_order_relaxed);
+  return room < now / 2 || room / 2 > now;
+}
 
 // `seen`: the epoch before the walk that found `room`.
 void note_room(std::size_t room, std::uint32_t seen, P* p) noexcept {
+  if ((p == nullptr || room < part) && !begins_epoch(room)) return;
   detail::spin_guard guard(credit_lock);
   std::uint32_t now = epoch.load(std::memory_order_relaxed);
   if (now != seen) return;
-  if (room < base / 2 || room / 2 > base) {
+  if (begins_epoch(room)) {
     epoch.store(++now, std::memory_order_relaxed);
-    base = room;
+    base.store(room, std::memory_order_relaxed);
     with_credit = 0;
   }
   if (p == nullptr) return;
   if (p->credit.epoch != now) ++with_credit;
-  const std::size_t share = base / (part * with_credit);
+  const std::size_t share = base.load(std::memory_order_relaxed) / (part * with_credit);
   p->credit = {static_cast<std::uint32_t>(std::min<std::size_t>(share, std::numeric_limits<std::uint32_t>::max())),
                now};
 }
@@ -46,7 +52,7 @@ void set_fiber_limit(std::size_t most) noexcept {
   detail::spin_guard guard(credit_lock);
   limit = most;
   epoch.store(epoch.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  base = 0;
+  base.store(0, std::memory_order_relaxed);
   with_credit = 0;
 }
 

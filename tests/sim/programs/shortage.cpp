@@ -205,6 +205,44 @@ void limit_with_credit() {
   });
 }
 
+// The same, by one: what the others were given long before is void.
+void credit_of_others() {
+  constexpr int most = 700;
+  const int procs = 1 + up_to(3);
+  weft::run({.maxprocs = procs, .max_fibers = most}, [&] {
+    weft::event full, out;
+    int began = 0, tried = 0, passed = 0;
+    weft::scope s;
+    const auto start = [&] {
+      try {
+        s.go([&] { out.wait(); });
+        return true;
+      } catch (const std::system_error&) {
+        return false;
+      }
+    };
+    for (int i = 0; i < 2 * procs; ++i) {
+      s.go([&] {
+        compute(100 * us);  // so that others come to help
+        start();
+        ++began;
+        full.wait();
+        passed += start() ? 1 : 0;
+        ++tried;
+        out.wait();
+      });
+    }
+    while (began < 2 * procs) weft::sleep_for(100us);
+    while (start()) {
+    }
+    full.set();
+    while (tried < 2 * procs) weft::sleep_for(100us);
+    expect(passed == 0, "a spawn passes the limit on credit");
+    out.set();
+    s.join();
+  });
+}
+
 constexpr program all[] = {
     {"thread_start_fails_late", thread_start_fails_late},
     {"a_wake_outlasts_the_run", a_wake_outlasts_the_run},
@@ -215,6 +253,7 @@ constexpr program all[] = {
     {"missed_as_the_last_lies_down", missed_as_the_last_lies_down},
     {"spawn_with_a_limit", spawn_with_a_limit},
     {"limit_with_credit", limit_with_credit},
+    {"credit_of_others", credit_of_others},
 };
 
 }  // namespace

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The queue that all Ps share: what overflows a ring, what is made ready without a P, and what parked without one.
 //
-// Two classes. `urgent` holds fibers that parked after they had lost their P: they may hold what the others wait for,
-// so they go ahead, but for half of the time at most (`take_urgent` in find_work.cpp): a stream of fibers that come back
-// from blocking calls must not starve the others. Each class is first in, first out.
+// Two classes. `urgent` holds fibers that parked after they had lost their P, since they may hold what the others wait for,
+// and, by turns with these, fibers that came due or whose sockets did where the queue of their P is slow (`queue_is_slow`).
+// They go ahead, but for half of the time at most (`take_urgent` in find_work.cpp): a stream of fibers that come back
+// from blocking calls must not starve the others. Each list is first in, first out.
 //
-// Invariant: all members but the two sizes belong to the scheduler's lock. The sizes are written under it and read by
+// Invariant: all members but the sizes belong to the scheduler's lock. The sizes are written under it and read by
 // anyone as hints; who relies on a zero (an M going idle) reads after idle_state's fence, and a pusher fences after the
 // push.
 #pragma once
@@ -72,12 +73,21 @@ class global_queue {
     normal_.append(batch);
     publish();
   }
+  /// Among the urgent ones.
+  void push_due(g_list batch) noexcept {
+    due_.append(batch);
+    publish();
+  }
   G* pop_normal() noexcept { return pop_from(normal_); }
-  G* pop_urgent() noexcept { return pop_from(urgent_); }
+  G* pop_urgent() noexcept {
+    due_is_next_ = !due_is_next_;
+    const bool due = urgent_.head == nullptr || (due_is_next_ && due_.head != nullptr);
+    return pop_from(due ? due_ : urgent_);
+  }
   /// Walks over all of them: for an M that may run nothing else.
   G* take_pinned_to(const M* m) noexcept {
     G* g = urgent_.take_pinned_to(m);
-    if (g == nullptr) g = normal_.take_pinned_to(m);
+    if (g == nullptr) g = normal_.take_pinned_to(m);  // none of those that are due is pinned
     publish();
     return g;
   }
@@ -85,6 +95,8 @@ class global_queue {
   std::uint32_t size() const noexcept { return normal_size() + urgent_size(); }
   std::uint32_t normal_size() const noexcept { return normal_size_.load(std::memory_order_relaxed); }
   std::uint32_t urgent_size() const noexcept { return urgent_size_.load(std::memory_order_relaxed); }
+  /// Of the urgent ones, those that are due.
+  std::uint32_t due_size() const noexcept { return due_size_.load(std::memory_order_relaxed); }
 
  private:
   G* pop_from(g_list& list) noexcept {
@@ -94,11 +106,14 @@ class global_queue {
   }
   void publish() noexcept {
     normal_size_.store(normal_.size, std::memory_order_relaxed);
-    urgent_size_.store(urgent_.size, std::memory_order_relaxed);
+    urgent_size_.store(urgent_.size + due_.size, std::memory_order_relaxed);
+    due_size_.store(due_.size, std::memory_order_relaxed);
   }
-  g_list normal_, urgent_;
+  g_list normal_, urgent_, due_;
+  bool due_is_next_ = false;
   detail::atomic<std::uint32_t> normal_size_{0};
   detail::atomic<std::uint32_t> urgent_size_{0};
+  detail::atomic<std::uint32_t> due_size_{0};
 };
 
 }  // namespace weft::rt

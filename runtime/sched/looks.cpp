@@ -10,6 +10,7 @@ namespace {
 constexpr nanoseconds_t apart = 100'000;
 constexpr nanoseconds_t measured_over = 200'000;
 constexpr nanoseconds_t patience = 200'000;
+constexpr nanoseconds_t remembered = 20'000'000;  // of long turns
 
 }  // namespace
 
@@ -33,6 +34,11 @@ void look_pacer::measure(P& p, p_notes& notes, nanoseconds_t now) noexcept {
     every = static_cast<std::uint32_t>(std::clamp<nanoseconds_t>(fit, 1, P::rarest_look));
   }
   if (p.look_every.load(std::memory_order_relaxed) != every) p.look_every.store(every, std::memory_order_relaxed);
+  // Among short ones, too: who waits behind a few of each waits for the long ones.
+  if (every == 1) notes.long_until = now + remembered;
+  const bool has_long_turns = now < notes.long_until;
+  if (p.has_long_turns.load(std::memory_order_relaxed) != has_long_turns)
+    p.has_long_turns.store(has_long_turns, std::memory_order_relaxed);
   notes.picks = picks;
   notes.times_idle = times_idle;
   notes.since = now;

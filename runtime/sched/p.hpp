@@ -68,6 +68,7 @@ struct alignas(64) P {
   detail::atomic<M*> m{nullptr};                          ///< who holds it; the monitor reads it
   detail::atomic<std::uint32_t> looks{0};                 ///< so far; stored by the holder, read by the monitor
   detail::atomic<std::uint32_t> look_every{rarest_look};  ///< picks from look to look; stored by the monitor
+  detail::atomic<bool> has_long_turns{false};             ///< of 100 us and more, of late; stored by the monitor
   detail::atomic<std::uint32_t> times_idle{0};            ///< written under the scheduler's lock
   stack_cache stacks;
 

@@ -5,6 +5,7 @@
 
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/idle_p.hpp"
+#include "runtime/sched/looks.hpp"
 #include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/timers.hpp"
@@ -17,7 +18,7 @@ bool poll_into_queue(M* m) noexcept {
   g_list ready;
   net->poll(0, ready);
   if (ready.head == nullptr) return false;
-  ready_from_loop(m, ready);
+  ready_from_loop(m, ready, queue_is_slow(*m->p));
   return true;
 }
 

@@ -142,9 +142,9 @@ void submit_new(G* g) noexcept {
 
 // A batch keeps its order and goes to the ring: to let the last one jump the queue by `runnext`, as Go does, helps
 // nobody here.
-static void ready_batch(M* m, g_list batch) noexcept {
+static void ready_batch(M* m, g_list batch, bool ahead) noexcept {
   P* p = m != nullptr ? m->p : nullptr;
-  g_list to_global;
+  g_list to_global, due;
   bool kept_local = false;
   while (G* g = batch.pop_front()) {
     if (g->kind == g_kind::thread) {
@@ -156,16 +156,19 @@ static void ready_batch(M* m, g_list batch) noexcept {
     wait_until_off_cpu(g);
     // In a batch there is time until it runs, and its stack is the page that is not in the TLB.
     __builtin_prefetch(g->sp);
-    if (p == nullptr || g->parked_without_p || g->pinned != nullptr || sched.migrate_on_wake ||
-        to_global.head != nullptr || !p->queue.put(g))
+    if (ahead && !g->parked_without_p && g->pinned == nullptr)
+      due.push_back(g);
+    else if (p == nullptr || g->parked_without_p || g->pinned != nullptr || sched.migrate_on_wake ||
+             to_global.head != nullptr || !p->queue.put(g))
       to_global.push_back(g);
     else
       kept_local = true;
   }
-  const std::uint32_t many = to_global.size + (kept_local ? p->queue.size() : 0);
-  if (to_global.head != nullptr) {
+  const std::uint32_t many = to_global.size + due.size + (kept_local ? p->queue.size() : 0);
+  if (to_global.head != nullptr || due.head != nullptr) {
     detail::spin_guard guard(sched.lock);
     while (G* g = to_global.pop_front()) sched.global.push(g);
+    sched.global.push_due(due);
   }
   if (many == 0) return;
   std_atomics::fence_seq_cst();
@@ -180,11 +183,11 @@ void wake_all(g_list batch) noexcept {
   }
   foreign_waker passing(current_m());
   inside_runtime here(at_entry::hand_p_over);
-  ready_batch(here.m(), batch);
+  ready_batch(here.m(), batch, false);
 }
 
-void ready_from_loop(M* m, g_list batch) noexcept {
-  if (batch.head != nullptr) ready_batch(m, batch);
+void ready_from_loop(M* m, g_list batch, bool ahead) noexcept {
+  if (batch.head != nullptr) ready_batch(m, batch, ahead);
 }
 
 bool take_ready(M* m, G* g) noexcept {

@@ -13,8 +13,8 @@ void wake(G* g) noexcept;
 void wake_all(g_list batch) noexcept;
 /// A new fiber's first appearance. As `wake`, and counts as work for others at once.
 void submit_new(G* g) noexcept;
-/// The same from an M's own loop, inside its bracket.
-void ready_from_loop(M* m, g_list batch) noexcept;
+/// The same from an M's own loop, inside its bracket. `ahead`: they are put where they go ahead of the queues of all Ps.
+void ready_from_loop(M* m, g_list batch, bool ahead = false) noexcept;
 /// Takes a fiber that has just become ready, for the M's loop to run at once. Returns false if it must go by a queue.
 bool take_ready(M* m, G* g) noexcept;
 

@@ -105,6 +105,7 @@ struct scheduler {
   std::uint32_t global_size() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.size(); }
   std::uint32_t normal_in_global() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.normal_size(); }
   std::uint32_t urgent_in_global() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.urgent_size(); }
+  std::uint32_t due_in_global() const noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS { return global.due_size(); }
 
   // --- timers
 

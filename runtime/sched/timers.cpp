@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "runtime/sched/looks.hpp"
 #include "runtime/sched/ready.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/upcalls.hpp"
@@ -19,7 +20,10 @@ G* run_timers(M* m, timer_heap& heap, bool one_goes_first) noexcept {
   if (heap.next_when() == never) return nullptr;
   P* p = m->p;
   const nanoseconds_t now = read_clock(p);
-  one_goes_first = one_goes_first && p->queue.has_left(p->fired_until);  // else behind those that fired before
+  // They have waited for their time, not for their turn. But none passes those that fired before.
+  const bool ring_has_none = p->queue.has_left(p->fired_until);
+  one_goes_first = one_goes_first && ring_has_none && sched.due_in_global() == 0;
+  const bool ahead = ring_has_none && (queue_is_slow(*p) || sched.due_in_global() != 0);
   for (bool more = true; more;) {
     fired_timers fired;
     more = heap.run_due(now, fired);
@@ -29,7 +33,7 @@ G* run_timers(M* m, timer_heap& heap, bool one_goes_first) noexcept {
     if (one_goes_first && !more && fired.ready == 1 && take_ready(m, fired.ready_head)) return fired.ready_head;
     one_goes_first = false;
     const std::uint32_t before = p->queue.end();
-    ready_from_loop(m, {fired.ready_head, fired.ready_tail, fired.ready});
+    ready_from_loop(m, {fired.ready_head, fired.ready_tail, fired.ready}, ahead);
     if (p->queue.end() != before) p->fired_until = p->queue.end();  // not if they went to the global queue
   }
   return nullptr;

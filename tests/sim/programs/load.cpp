@@ -222,6 +222,31 @@ void burst_of_blocking_calls() {
   });
 }
 
+// Two are due at a time, behind many that have not begun and will each hold a P until the monitor has seen that.
+void sleepers_beside_a_burst_that_blocks() {
+  const int procs = up_to(2);
+  weft::run({.maxprocs = procs}, [&] {
+    bool stop = false;
+    lateness late;
+    weft::scope s;
+    for (int i = 0; i < 2; ++i) {
+      s.go([&] {
+        while (!stop) late.sleep(ms - now() % ms);
+      });
+    }
+    weft::sleep_for(3ms);
+    for (int i = 0; i < 60 * procs; ++i) {
+      s.go([&] {
+        while (!stop) block(3 * ms);
+      });
+    }
+    weft::sleep_for(60ms);
+    stop = true;
+    s.join();
+    if (current_plan().in_time()) late.expect_at_most(2 * ms, "sleepers beside a burst that blocks are late");
+  });
+}
+
 // One that computes on after it has ended a slice without its P: the next one is a burner, too.
 void mark_of_a_burner_stays() {
   weft::run({.maxprocs = up_to(2)}, [] {
@@ -385,6 +410,9 @@ constexpr program all[] = {
     {"beside_those_without_a_cpu", beside_those_without_a_cpu, load},
     {"short_blocking_calls", short_blocking_calls, beside_short_turns},
     {"burst_of_blocking_calls", burst_of_blocking_calls, {.ready = 7 * ms, .ready_beside_idle = 3 * ms, .overdue = ms}},
+    {"sleepers_beside_a_burst_that_blocks",
+     sleepers_beside_a_burst_that_blocks,
+     {.ready = 200 * ms, .ready_beside_idle = 8 * ms, .overdue = 20 * ms}},
     {"mark_of_a_burner_stays", mark_of_a_burner_stays, load},
     {"entries_keep_the_p", entries_keep_the_p, load},
     {"sleeper_beside_slices", sleeper_beside_slices, {.ready = 2 * ms, .ready_beside_idle = ms, .overdue = 4'500 * us}},

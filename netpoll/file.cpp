@@ -211,6 +211,7 @@ open_file* open_path(std::string_view path, int flags, mode_t mode, failure& why
     delete f;
     throw;
   }
+  give_way_where_threads_are_short();
   {
     const blocking_section announced;
     while ((f->fd = open_file_now(f->path.c_str(), flags, mode)) == -EINTR) {

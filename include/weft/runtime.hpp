@@ -104,7 +104,7 @@ WEFT_EXPORT void yield();
 /// blocking runs `f`, which may block its thread, and gives its result, while other fibers go on elsewhere. Costs a few
 /// nanoseconds when `f` is short: the P is only marked, and taken if `f` is still at it when the monitor looks. Waits
 /// inside `f` block the thread. Cancellation is looked at on entry only. Where no more threads are to be had (see
-/// options::max_threads), it yields before it calls `f`. On a plain thread it just calls `f`.
+/// options::max_threads), it yields before it calls `f`: hold no std::mutex then. On a plain thread it just calls `f`.
 template <class F>
 auto blocking(F&& f) -> std::invoke_result_t<F> {
   detail::begin_blocking();

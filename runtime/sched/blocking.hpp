@@ -3,9 +3,20 @@
 #pragma once
 
 #include "runtime/sched/monitor.hpp"
+#include "runtime/sched/park.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::rt {
+
+/// Where no thread was to be had for others (`missed_wake`), yields to them: for the begin of calls that may block and hold
+/// nothing. Fibers that come back from one and begin the next never wait, so at the limit of threads they would keep all
+/// of these. Returns true if it has yielded.
+inline bool give_way_where_threads_are_short() noexcept {
+  if (!sched.missed_wake.load(std::memory_order_relaxed)) [[likely]]
+    return false;
+  yield_now();
+  return true;
+}
 
 /// Of the calling thread, which must run a fiber. Nests.
 inline void begin_blocking_on(M* m) noexcept {

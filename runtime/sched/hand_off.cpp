@@ -2,6 +2,7 @@
 #include "runtime/sched/hand_off.hpp"
 
 #include "runtime/sched/idle_p.hpp"
+#include "runtime/sched/looks.hpp"
 #include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/poll.hpp"
 #include "runtime/sched/ready.hpp"
@@ -44,6 +45,7 @@ void shelve_p(P* p, bool searching) noexcept {
     found = take_sleeper(p, searching);
     if (found.m == nullptr) found = take_pinned_sleeper(p, searching);
     if (found.m == nullptr) {
+      look_at_each_pick(p);  // whoever has it next: till then nobody sees its timers
       put_idle_p(p, searching);
       sched.missed_wake.store(true, std::memory_order_relaxed);
     }

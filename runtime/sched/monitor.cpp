@@ -213,9 +213,15 @@ class monitor {
 
   // Beside an idle P: what the wake rules leave to a tick, and the wakes for which no thread was to be had. If there is
   // still none, the next mark is set by this wake. Where nobody sleeps in the poller one is wanted for that alone:
-  // no wake rule sees to it if what there is to hear was opened while no M slept (poll.hpp).
+  // no wake rule sees to it if what there is to hear was opened while no M slept (poll.hpp). Beside no idle P the mark
+  // goes once threads are to be had again.
   void make_up_for_wakes(bool overdue) noexcept {
-    if (sched.idle.idle_ps() == 0) return;
+    if (sched.idle.idle_ps() == 0) {
+      if (!sched.missed_wake.load(std::memory_order_relaxed) || retaker_.threads_are_out()) return;
+      detail::spin_guard guard(sched.lock);
+      if (sched.idle_ps == nullptr) forget_missed_wake();  // who shelves a P does so with the mark, under this lock
+      return;
+    }
     if (overdue)
       attend();
     else if (!sched.missed_wake.load(std::memory_order_relaxed) && !poller_is_wanted())

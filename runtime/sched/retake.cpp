@@ -179,7 +179,7 @@ bool retaker::work_waits(const P* p) noexcept {
 }
 
 void retaker::add(P* p, M* m, std::uint64_t section, nanoseconds_t since, reason why) noexcept {
-  if (is_better_left(p)) {
+  if (is_better_left(p, now_ - since)) {
     if (why != reason::resting) note_missed_wake();
     return;
   }
@@ -189,9 +189,11 @@ void retaker::add(P* p, M* m, std::uint64_t section, nanoseconds_t since, reason
   if (count_ < max_candidates) candidates_[count_++] = {p, m, section, since, why, false};
 }
 
-// While threads are out nobody could go on with it. But what waits in it, and its timers, are for those that have a P.
-bool retaker::is_better_left(const P* p) const noexcept {
-  return threads_are_out() && !has_what_others_want(p) && p->timers.next_when() > now_;
+// While threads are out nobody could go on with it. But what waits in it, and its timers, are for those that have a P. Not
+// after each short call, whose fiber will give way by itself (scope/blocking.cpp).
+bool retaker::is_better_left(const P* p, nanoseconds_t lasts) const noexcept {
+  if (lasts >= long_turn && (has_what_others_want(p) || p->timers.next_when() <= now_)) return false;
+  return threads_are_out();
 }
 
 // What waits elsewhere waits for a thread now.
@@ -214,7 +216,7 @@ bool retaker::threads_are_out() const noexcept {
 }
 
 void retaker::ask_for_p(const P* p, M* m) noexcept {
-  if (is_better_left(p)) return note_missed_wake();
+  if (is_better_left(p, slice)) return note_missed_wake();
   if (!m->slice_over.exchange(true, std::memory_order_relaxed)) found_.come_back = true;  // for what it surrenders
   detail::spin_guard guard(m->retake_lock);
   m->section.request();

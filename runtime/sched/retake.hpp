@@ -55,6 +55,8 @@ class retaker {
   };
   /// Looks at every P and takes what is to be taken. `came_back`: this look is one that came soon for that reason.
   findings look(nanoseconds_t now, bool came_back) noexcept;
+  /// Whether no thread could go on with a P now.
+  bool threads_are_out() const noexcept;
 
  private:
   struct p_notes {
@@ -87,8 +89,7 @@ class retaker {
   void let_rest(P* p, M* m, std::uint64_t section, p_notes& notes) noexcept;
   bool work_waits(const P* p) noexcept;
   void add(P* p, M* m, std::uint64_t section, nanoseconds_t since, reason why) noexcept;
-  bool is_better_left(const P* p) const noexcept;
-  bool threads_are_out() const noexcept;
+  bool is_better_left(const P* p, nanoseconds_t lasts) const noexcept;
   static void note_missed_wake() noexcept;
   void ask_for_p(const P* p, M* m) noexcept;
   bool take_candidates() noexcept;

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The two ends of blocking(f): f runs as on a plain thread, and the P may go to another M meanwhile.
-//
-// Where no thread was to be had for others (`missed_wake`), the call begins with a yield. Fibers that come back from one
-// call and begin the next never wait, so at the limit of threads they would keep all of these.
 #include "runtime/sched/blocking.hpp"
 
 #include <weft/runtime.hpp>
 
-#include "runtime/sched/park.hpp"
 #include "runtime/scope/cancel.hpp"
 
 namespace weft {
@@ -20,9 +16,9 @@ void begin_blocking() {
   M* m = current_m();
   if (m == nullptr || m->cur == nullptr) return;
   rt::check_cancelled(m->cur);
-  if (sched.missed_wake.load(std::memory_order_relaxed) && m->in_blocking == 0) [[unlikely]] {
-    yield_now();
+  if (m->in_blocking == 0 && give_way_where_threads_are_short()) {
     m = current_m();
+    rt::check_cancelled(m->cur);  // nothing has begun yet
   }
   begin_blocking_on(m);
 }

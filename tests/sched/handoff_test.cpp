@@ -293,6 +293,57 @@ TEST_F(handoff, others_go_on_beside_short_calls_that_have_all_threads) {
   }
 }
 
+// All threads are taken, so it waits for its turn at the begin of a call, of which nothing has begun yet.
+TEST_F(handoff, a_call_that_waits_for_its_turn_hears_of_its_cancellation) {
+  weft_test::captured_stderr said;
+  weft::run({.maxprocs = 1, .max_threads = 1}, [&] {
+    bool cancelled = false, began_after_it = false;
+    auto victim = weft::spawn([&] {
+      for (;;) {
+        weft::blocking([&] {
+          began_after_it = began_after_it || cancelled;
+          usleep(200);
+        });
+      }
+    });
+    weft::sleep_for(5ms);
+    for (int i = 0; i < 10; ++i) weft::blocking([] { usleep(200); });  // its turn is in the middle of such a loop
+    cancelled = true;
+    victim.cancel();
+    EXPECT_THROW(victim.join(), weft::fiber_cancelled);
+    EXPECT_FALSE(began_after_it);
+  });
+}
+
+// Several are due at once, behind many that have not begun, and each of these holds up the only place until it is taken.
+TEST_F(handoff, those_that_are_due_go_ahead_of_many_that_have_not_begun) {
+  constexpr int readers = 100, sleepers = 4;
+  weft::run({.maxprocs = 1}, [&] {
+    std::atomic<int> begun{0}, begun_when_back{0};
+    weft::scope s;
+    weft::wait_group back;
+    for (int i = 0; i < sleepers; ++i) {
+      back.add();
+      s.go([&] {
+        weft::sleep_for(2ms);
+        begun_when_back.store(std::max(begun_when_back.load(), begun.load()));
+        back.done();
+      });
+    }
+    weft::yield();  // they sleep
+    for (int i = 0; i < readers; ++i) {
+      s.go([&] {
+        begun.fetch_add(1);
+        block_in_read();
+      });
+    }
+    back.wait();
+    EXPECT_LT(begun_when_back.load(), readers);
+    for (int i = 0; i < readers; ++i) unblock();
+    s.join();
+  });
+}
+
 TEST_F(handoff, a_pinned_main_goes_on_with_two_threads_while_one_blocks) {
   weft::run({.maxprocs = 1, .max_threads = 2, .pin_main = true}, [&] {
     weft::chan<void> begun;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // One thread blocks or computes for long with what waits at its P, no other is to be had, and one takes turns all the
-// time: what waits is that one's. And fibers that have all threads, since they block in short calls and never wait.
+// time: what waits is that one's. And fibers that have all threads, since they block in one call after the other and never wait.
 #include <algorithm>
 
 #include <weft/weft.hpp>
 
+#include "runtime/sched/scheduler.hpp"
 #include "tests/sim/programs/common.hpp"
 
 namespace sim {
@@ -94,16 +95,22 @@ void ring_at_the_limit_beside_one_that_wakes() { no_thread_beside({computes_and_
 void timers_and_no_thread() { no_thread_beside({blocks, false, true}); }
 void ring_and_no_thread() { no_thread_beside({blocks, true, true}); }
 
-void short_calls(bool starts_are_refused) {
+struct calls {
+  instant length;
+  bool starts_are_refused = false;  ///< or max_threads is reached
+};
+
+void calls_in_a_row(const calls& how) {
   const int threads = up_to(3);
-  weft::run({.maxprocs = maybe(2) ? 1 : up_to(4), .max_threads = starts_are_refused ? 100 : threads}, [&] {
+  const int procs = maybe(2) ? 1 : up_to(4);
+  weft::run({.maxprocs = procs, .max_threads = how.starts_are_refused ? 100 : threads}, [&] {
     bool over = false;
     lateness sleeps, turns;
     weft::scope s;
-    if (starts_are_refused) set_thread_starts(thread_starts::refused);
+    if (how.starts_are_refused) set_thread_starts(thread_starts::refused);
     for (int i = 0; i < 8; ++i) {
       s.go([&] {
-        while (!over) weft::blocking([] { block(100 * us + choose(200) * us); });
+        while (!over) weft::blocking([&] { block(how.length + choose(static_cast<std::uint32_t>(2 * how.length))); });
       });
     }
     s.go([&] {
@@ -117,13 +124,51 @@ void short_calls(bool starts_are_refused) {
     set_thread_starts(thread_starts::as_planned);
     s.join();
     if (!current_plan().in_time()) return;
-    sleeps.expect_at_most(60 * ms, "a sleep is late beside short calls that have all threads");
-    turns.expect_at_most(60 * ms, "a yield is late beside short calls that have all threads");
+    const instant a_round = 8 * 3 * how.length;
+    sleeps.expect_at_most(40 * ms + a_round, "a sleep is late beside calls that have all threads");
+    turns.expect_at_most(40 * ms + 2 * a_round, "a yield is late beside calls that have all threads");
   });
 }
 
-void short_calls_at_the_limit() { short_calls(false); }
-void short_calls_and_no_thread() { short_calls(true); }
+void short_calls_at_the_limit() { calls_in_a_row({100 * us}); }
+void short_calls_and_no_thread() { calls_in_a_row({100 * us, true}); }
+void long_calls_at_the_limit() { calls_in_a_row({3 * ms}); }
+void long_calls_and_no_thread() { calls_in_a_row({3 * ms, true}); }
+
+// One P that is never idle: what was noted while threads were short is forgotten once they are to be had.
+void short_calls_after_a_shortage() {
+  weft::run({.maxprocs = 1}, [&] {
+    bool over = false;
+    weft::scope s;
+    set_thread_starts(thread_starts::refused);
+    const int loops = up_to(3);
+    for (int i = 0; i < loops; ++i) {
+      s.go([&] {
+        while (!over) {
+          weft::blocking([] { compute(2 * us); });
+          if (maybe(8)) weft::yield();
+        }
+      });
+    }
+    s.go([&] {
+      for (int i = 0; i < 4; ++i) {
+        weft::blocking([] { block(3 * ms); });
+        weft::yield();
+      }
+    });
+    for (int i = 0; i < 10; ++i) weft::sleep_for(1ms);
+    set_thread_starts(thread_starts::as_planned);
+    for (int i = 0; i < 60; ++i) weft::sleep_for(1ms);
+    int stands = 0;
+    for (int i = 0; i < 40; ++i) {
+      weft::sleep_for(1ms);
+      stands += weft::rt::sched.missed_wake.load(std::memory_order_relaxed) ? 1 : 0;
+    }
+    over = true;
+    s.join();
+    expect(stands < 35 || !current_plan().in_time(), "threads still count as short long after they were");
+  });
+}
 
 constexpr bounds none = {.ready = 1'000 * ms, .ready_beside_idle = 1'000 * ms, .overdue = 1'000 * ms};
 
@@ -138,6 +183,9 @@ constexpr program all[] = {
     {"ring_and_no_thread", ring_and_no_thread, none},
     {"short_calls_at_the_limit", short_calls_at_the_limit, none},
     {"short_calls_and_no_thread", short_calls_and_no_thread, none},
+    {"long_calls_at_the_limit", long_calls_at_the_limit, none},
+    {"long_calls_and_no_thread", long_calls_and_no_thread, none},
+    {"short_calls_after_a_shortage", short_calls_after_a_shortage, none},
 };
 
 }  // namespace

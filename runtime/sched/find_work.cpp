@@ -82,7 +82,8 @@ G* take_urgent_now(P* p) noexcept {
     g = sched.global.pop_urgent();
   }
   if (g == nullptr) return nullptr;
-  p->urgent_since = read_clock(p);
+  if (p->share_counted == 0) p->share_counted = read_clock(p);
+  p->urgent_runs = true;
   look_at_next_pick(p);
   return g;
 }
@@ -143,18 +144,24 @@ G* steal(M* m) noexcept {
   return nullptr;
 }
 
-// An urgent fiber goes ahead of the own queue, but the class has no more than half of the time: after its turn, which
-// ends where its P is next looked at from here, the others have as long, a slice at the most. Counted in fibers it would
-// starve them: one that blocks again at once holds its P idle until the monitor has seen that.
+// An urgent fiber goes ahead of the own queue, but while both wait either has half of the time: the class runs as long as
+// the others just have, and they as long as it has, a slice at the most. A turn ends where its P is next looked at from
+// here. Counted in fibers it would starve the others: one that blocks again at once holds its P idle until the monitor has
+// seen that. And a hundred that are due, of some microseconds each, would each wait for one of their long turns.
 G* take_urgent(P* p) noexcept {
-  if (p->urgent_since == 0 && sched.urgent_in_global() == 0) return nullptr;
-  const nanoseconds_t now = read_clock(p);
-  if (p->urgent_since != 0) {
-    p->others_until = now + std::min(now - p->urgent_since, slice);
-    p->urgent_since = 0;
+  if (!p->urgent_runs && p->urgent_owed >= 0 && sched.urgent_in_global() == 0) {
+    p->share_counted = 0;
+    p->urgent_owed = 0;
+    return nullptr;
   }
-  if (now < p->others_until) return nullptr;
-  return take_urgent_now(p);
+  const nanoseconds_t now = read_clock(p);
+  if (p->share_counted != 0) {
+    const nanoseconds_t had = now - p->share_counted;
+    p->urgent_owed = std::clamp(p->urgent_owed + (p->urgent_runs ? -had : had), -slice, slice);
+  }
+  p->share_counted = now;
+  p->urgent_runs = false;
+  return p->urgent_owed < 0 ? nullptr : take_urgent_now(p);
 }
 
 // A fiber whose timer has fired alone has waited for its time, not for its turn, so it goes ahead of the queue. By turns
@@ -176,12 +183,18 @@ G* look(M* m) noexcept {
   P* p = m->p;
   const nanoseconds_t before = p->now;  // when the clock was last read here
   if (G* g = take_due_timer(m)) return g;
-  if (G* g = take_urgent(p)) return g;
+  if (G* g = take_urgent(p)) {
+    if (p->now - p->polled >= long_turns) {  // one after the other they may have a slice
+      p->polled = p->now;
+      poll_into_queue(m);
+    }
+    return g;
+  }
   if (is_time_to_look(p, p->picks.load(std::memory_order_relaxed))) {
     begin_look(p);
     if (cached_stacks_are_short()) p->stacks.drain();
-    if (sched.missed_wake.load(std::memory_order_relaxed))
-      run_all_timers(m);  // nobody was to be had for the idle Ps
+    if (sched.missed_wake.load(std::memory_order_relaxed) && sched.idle.idle_ps() != 0)
+      run_all_timers(m);  // nobody was to be had for these
     else
       run_ownerless_timers(m, false);
     end_chain(p, before);
@@ -190,6 +203,7 @@ G* look(M* m) noexcept {
     G* g = own_is_due ? nullptr : take_global(p, true);
     p->global_went_last = g != nullptr;
     // Also with a fiber from the global queue in hand: while that queue never runs empty, nobody else looks there.
+    p->polled = p->now;
     poll_into_queue(m);
     if (g == nullptr) g = pick_own(p);
     if (g != nullptr) {

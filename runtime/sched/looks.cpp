@@ -11,6 +11,7 @@ constexpr nanoseconds_t apart = 100'000;
 constexpr nanoseconds_t measured_over = 200'000;
 constexpr nanoseconds_t patience = 200'000;
 constexpr nanoseconds_t remembered = 20'000'000;  // of long turns
+constexpr nanoseconds_t longest = 1'000'000'000;
 
 }  // namespace
 
@@ -28,19 +29,25 @@ void look_pacer::measure(P& p, p_notes& notes, nanoseconds_t now) noexcept {
   if (elapsed < measured_over) return;
   const std::uint32_t picks = p.picks.load(std::memory_order_relaxed);
   const std::uint32_t times_idle = p.times_idle.load(std::memory_order_relaxed);
+  const bool is_held = p.m.load(std::memory_order_relaxed) != nullptr;
+  const bool was_idle = times_idle != notes.times_idle || !notes.is_held;
   std::uint32_t every = P::rarest_look;
   if (times_idle == notes.times_idle) {
     const nanoseconds_t fit = std::int64_t{picks - notes.picks} * apart / elapsed;
     every = static_cast<std::uint32_t>(std::clamp<nanoseconds_t>(fit, 1, P::rarest_look));
   }
   if (p.look_every.load(std::memory_order_relaxed) != every) p.look_every.store(every, std::memory_order_relaxed);
-  // Among short ones, too: who waits behind a few of each waits for the long ones.
-  if (every == 1) notes.long_until = now + remembered;
-  const bool has_long_turns = now < notes.long_until;
-  if (p.has_long_turns.load(std::memory_order_relaxed) != has_long_turns)
-    p.has_long_turns.store(has_long_turns, std::memory_order_relaxed);
+  const std::uint32_t turns = picks - notes.picks;
+  if (turns == 0 && is_held && !was_idle) return;  // a turn that is not over is measured on
+  const nanoseconds_t turn = turns == 0 || was_idle ? 0 : elapsed / std::int64_t{turns};
+  if (turn >= notes.turn || now >= notes.turn_until) {
+    notes.turn = turn;
+    notes.turn_until = now + remembered;
+    p.turn_us.store(static_cast<std::uint32_t>(std::min(turn, longest) / 1'000), std::memory_order_relaxed);
+  }
   notes.picks = picks;
   notes.times_idle = times_idle;
+  notes.is_held = is_held;
   notes.since = now;
 }
 

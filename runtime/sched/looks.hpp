@@ -19,7 +19,7 @@
 //
 // A P that was idle in between is left at 61: its holder has looked at everything before it gave it up.
 //
-// `picks`, `looks`: stored by the holder, read by the monitor. `look_every`, `has_long_turns`: the other way.
+// `picks`, `looks`: stored by the holder, read by the monitor. `look_every`, `turn_us`: the other way.
 // `times_idle`: stored under the scheduler's lock. All relaxed, they are hints. The others belong to the holder.
 #pragma once
 
@@ -50,11 +50,9 @@ inline void grant_look(P* p) noexcept {
   p->chain_since = ring_is_owed;
 }
 
-/// Whether what goes to the tail of the ring may wait there for a millisecond or more.
+/// Whether what goes to the tail of the ring may wait there for some milliseconds.
 inline bool queue_is_slow(const P& p) noexcept {
-  const std::uint32_t waiting = p.queue.size();
-  return waiting > 10 * p.look_every.load(std::memory_order_relaxed) ||
-         (waiting > 1 && p.has_long_turns.load(std::memory_order_relaxed));
+  return std::uint64_t{p.queue.size()} * p.turn_us.load(std::memory_order_relaxed) >= 4'000;
 }
 
 /// Counts a look, and says when the next one is. The holder of `p`.
@@ -81,8 +79,10 @@ class look_pacer {
     std::uint32_t times_idle = 0;
     nanoseconds_t since = 0;  ///< when these were noted
     std::uint32_t looks = 0;
-    nanoseconds_t looked = 0;      ///< when they were last seen to move
-    nanoseconds_t long_until = 0;  ///< its turns count as long
+    nanoseconds_t looked = 0;  ///< when they were last seen to move
+    nanoseconds_t turn = 0;    ///< the longest of late, as an average over some
+    nanoseconds_t turn_until = 0;
+    bool is_held = false;
   };
   static void measure(P& p, p_notes& notes, nanoseconds_t now) noexcept;
   static void ask(P& p, p_notes& notes, nanoseconds_t now) noexcept;

@@ -54,8 +54,11 @@ struct alignas(64) P {
   std::uint32_t yields_in_a_row = 0;       ///< since a yield last took from the global queue, while something was there
   nanoseconds_t chain_since =
       0;  ///< first look that saw the fibers of `runnext` go on; 0: the ring had its turn; see end_chain
-  nanoseconds_t urgent_since = 0;  ///< when an urgent fiber was taken; 0: its turn is over
-  nanoseconds_t others_until = 0;  ///< till then urgent fibers wait for the others
+  bool urgent_runs = false;  ///< the last to be picked in the M's loop was an urgent fiber
+  nanoseconds_t share_counted =
+      0;  ///< till then time is counted in `urgent_owed`; 0: it is not, as no urgent fiber waits
+  nanoseconds_t urgent_owed = 0;  ///< so much more the others have had of late than the urgent ones, or, below 0, less
+  nanoseconds_t polled = 0;       ///< when the poller was last looked at, about
   std::int32_t number = 0;
   unsigned free_count = 0;
   G* free_list = nullptr;
@@ -68,7 +71,7 @@ struct alignas(64) P {
   detail::atomic<M*> m{nullptr};                          ///< who holds it; the monitor reads it
   detail::atomic<std::uint32_t> looks{0};                 ///< so far; stored by the holder, read by the monitor
   detail::atomic<std::uint32_t> look_every{rarest_look};  ///< picks from look to look; stored by the monitor
-  detail::atomic<bool> has_long_turns{false};             ///< of 100 us and more, of late; stored by the monitor
+  detail::atomic<std::uint32_t> turn_us{0};               ///< how long turns have been of late; stored by the monitor
   detail::atomic<std::uint32_t> times_idle{0};            ///< written under the scheduler's lock
   stack_cache stacks;
 

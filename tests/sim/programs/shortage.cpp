@@ -179,11 +179,12 @@ void limit_with_credit() {
   constexpr int most = 700;
   const int procs = up_to(4);
   weft::run({.maxprocs = procs, .max_fibers = most}, [&] {
-    weft::event out;
+    weft::event begin, out;
     int refused = 0;
     weft::scope s;
     for (int i = 0; i < 2 * procs; ++i) {
       s.go([&] {
+        begin.wait();
         for (bool full = false; !full;) {
           try {
             s.go([&] { out.wait(); });
@@ -196,10 +197,11 @@ void limit_with_credit() {
         out.wait();
       });
     }
+    begin.set();
     while (refused < 2 * procs) weft::sleep_for(100us);
     const auto live = static_cast<int>(weft::num_fibers());
     expect(live >= most, "a spawn is refused before the limit is reached");
-    expect(live < most + procs, "the limit is passed by more than those that spawn at the same moment");
+    expect(live < most + 2 * procs, "the limit is passed by more than those that spawn at the same moment");
     out.set();
     s.join();
   });

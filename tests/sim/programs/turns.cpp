@@ -129,6 +129,7 @@ void sleepers_beside_yielders() {
 void sleepers_in_their_order() {
   weft::run({.maxprocs = 1}, [] {
     bool stop = false, in_order = true;
+    const instant turn = maybe(2) ? 200 * us : ms;
     auto last = weft::clock::now();
     weft::scope s;
     for (int i = 0; i < 8; ++i)
@@ -144,7 +145,7 @@ void sleepers_in_their_order() {
     for (int i = 0; i < 6; ++i)
       others.go([&] {
         while (!stop) {
-          compute(200 * us);
+          compute(turn);
           weft::yield();
         }
       });

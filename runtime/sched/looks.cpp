@@ -11,7 +11,6 @@ constexpr nanoseconds_t apart = 100'000;
 constexpr nanoseconds_t measured_over = 200'000;
 constexpr nanoseconds_t patience = 200'000;
 constexpr nanoseconds_t remembered = 20'000'000;  // of long turns
-constexpr nanoseconds_t longest = 1'000'000'000;
 
 }  // namespace
 
@@ -24,30 +23,35 @@ void look_pacer::look(nanoseconds_t now) noexcept {
   }
 }
 
+// What has lasted for longer was no turn: the P was idle.
+void look_pacer::note_turn(P& p, p_notes& notes, nanoseconds_t now, nanoseconds_t turn) noexcept {
+  if (turn > remembered) turn = 0;
+  if (turn < notes.turn && now < notes.turn_until) return;
+  notes.turn = turn;
+  notes.turn_until = now + remembered;
+  p.turn_us.store(static_cast<std::uint32_t>(turn / 1'000), std::memory_order_relaxed);
+}
+
 void look_pacer::measure(P& p, p_notes& notes, nanoseconds_t now) noexcept {
   const nanoseconds_t elapsed = now - notes.since;
   if (elapsed < measured_over) return;
   const std::uint32_t picks = p.picks.load(std::memory_order_relaxed);
   const std::uint32_t times_idle = p.times_idle.load(std::memory_order_relaxed);
-  const bool is_held = p.m.load(std::memory_order_relaxed) != nullptr;
-  const bool was_idle = times_idle != notes.times_idle || !notes.is_held;
+  const bool was_idle = times_idle != notes.times_idle;
   std::uint32_t every = P::rarest_look;
-  if (times_idle == notes.times_idle) {
+  if (!was_idle) {
     const nanoseconds_t fit = std::int64_t{picks - notes.picks} * apart / elapsed;
     every = static_cast<std::uint32_t>(std::clamp<nanoseconds_t>(fit, 1, P::rarest_look));
   }
   if (p.look_every.load(std::memory_order_relaxed) != every) p.look_every.store(every, std::memory_order_relaxed);
   const std::uint32_t turns = picks - notes.picks;
-  if (turns == 0 && is_held && !was_idle) return;  // a turn that is not over is measured on
-  const nanoseconds_t turn = turns == 0 || was_idle ? 0 : elapsed / std::int64_t{turns};
-  if (turn >= notes.turn || now >= notes.turn_until) {
-    notes.turn = turn;
-    notes.turn_until = now + remembered;
-    p.turn_us.store(static_cast<std::uint32_t>(std::min(turn, longest) / 1'000), std::memory_order_relaxed);
+  if (turns == 0 && !was_idle) {  // a turn that is not over is measured on
+    if (p.m.load(std::memory_order_relaxed) != nullptr) note_turn(p, notes, now, elapsed);
+    return;
   }
+  note_turn(p, notes, now, was_idle ? 0 : elapsed / std::int64_t{turns});
   notes.picks = picks;
   notes.times_idle = times_idle;
-  notes.is_held = is_held;
   notes.since = now;
 }
 

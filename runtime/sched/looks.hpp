@@ -82,8 +82,8 @@ class look_pacer {
     nanoseconds_t looked = 0;  ///< when they were last seen to move
     nanoseconds_t turn = 0;    ///< the longest of late, as an average over some
     nanoseconds_t turn_until = 0;
-    bool is_held = false;
   };
+  static void note_turn(P& p, p_notes& notes, nanoseconds_t now, nanoseconds_t turn) noexcept;
   static void measure(P& p, p_notes& notes, nanoseconds_t now) noexcept;
   static void ask(P& p, p_notes& notes, nanoseconds_t now) noexcept;
 

@@ -156,7 +156,7 @@ TEST_F(handoff, a_fiber_that_has_lost_its_processor_goes_on_ahead_of_the_global_
       });
       until([&] { return begun.load() && weft::debug::stats().handoffs != before; });
       const auto after = weft::debug::stats().handoffs;
-      for (int i = 0; i < 5000; ++i) s.go([&] { ran.fetch_add(1); });
+      for (int i = 0; i < 2000; ++i) s.go([&] { ran.fetch_add(1); });
       unblock();
       while (!weft::rt::sched.urgent_in_global() && !back.load()) {
       }
@@ -293,25 +293,35 @@ TEST_F(handoff, others_go_on_beside_short_calls_that_have_all_threads) {
   }
 }
 
-// All threads are taken, so it waits for its turn at the begin of a call, of which nothing has begun yet.
+// One thread is left to two fibers, so while one of them runs the other waits for its turn at the begin of a call, of which
+// nothing has begun yet.
 TEST_F(handoff, a_call_that_waits_for_its_turn_hears_of_its_cancellation) {
   weft_test::captured_stderr said;
   weft::run({.maxprocs = 1, .max_threads = 1}, [&] {
-    bool cancelled = false, began_after_it = false;
+    std::atomic<bool> held{false}, cancelled{false}, began_after_it{false};
+    std::atomic<int> calls{0};
+    weft::scope s;
+    s.go([&] {
+      held.store(true);
+      block_in_read();  // beside the caller's there is one thread
+    });
+    until([&] { return held.load(); });
     auto victim = weft::spawn([&] {
       for (;;) {
         weft::blocking([&] {
-          began_after_it = began_after_it || cancelled;
+          if (cancelled.load()) began_after_it.store(true);
+          calls.fetch_add(1);
           usleep(200);
         });
       }
     });
-    weft::sleep_for(5ms);
-    for (int i = 0; i < 10; ++i) weft::blocking([] { usleep(200); });  // its turn is in the middle of such a loop
-    cancelled = true;
+    while (calls.load() < 3) weft::blocking([] { usleep(200); });
+    cancelled.store(true);
     victim.cancel();
     EXPECT_THROW(victim.join(), weft::fiber_cancelled);
-    EXPECT_FALSE(began_after_it);
+    EXPECT_FALSE(began_after_it.load());
+    unblock();
+    s.join();
   });
 }
 

@@ -17,6 +17,9 @@
 // So what waits behind picks waits for 100 µs and a turn, or, where turns have just become long, till the monitor's next
 // look and a turn. What waits behind one turn is for retake.hpp.
 //
+// It also notes how long turns last (`turn_us`: the longest average in 20 ms, and what a turn under way has lasted so far),
+// from which the holder tells how long its ring would hold somebody up (`queue_is_slow`).
+//
 // A P that was idle in between is left at 61: its holder has looked at everything before it gave it up.
 //
 // `picks`, `looks`: stored by the holder, read by the monitor. `look_every`, `turn_us`: the other way.

@@ -77,7 +77,7 @@ template <class F, class... Args>
 requires std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>
 void go(F&& f, Args&&... args) {
   auto call = detail::bind_call(std::forward<F>(f), std::forward<Args>(args)...);
-  detail::plant<decltype(call)>(nullptr, nullptr, nullptr, std::move(call));
+  detail::spawn_closure<decltype(call)>(nullptr, nullptr, nullptr, std::move(call));
 }
 
 /// spawn starts `f(args...)` in a fiber of its own and returns its handle. As `go`; the error goes to whoever joins.
@@ -85,7 +85,7 @@ template <class F, class... Args>
 [[nodiscard]] auto spawn(F&& f, Args&&... args) -> fiber<detail::call_result<F, Args...>> {
   using result = detail::call_result<F, Args...>;
   return fiber<result>(
-      detail::plant_task<result>(nullptr, nullptr, detail::bind_call(std::forward<F>(f), std::forward<Args>(args)...)));
+      detail::spawn_task<result>(nullptr, nullptr, detail::bind_call(std::forward<F>(f), std::forward<Args>(args)...)));
 }
 
 /// The same with a name and a stack size: `spawn({.name = "ingest"}, f)`. A bad stack size throws
@@ -94,7 +94,7 @@ template <class F, class... Args>
 [[nodiscard]] auto spawn(const attrs& how, F&& f, Args&&... args) -> fiber<detail::call_result<F, Args...>> {
   using result = detail::call_result<F, Args...>;
   return fiber<result>(
-      detail::plant_task<result>(&how, nullptr, detail::bind_call(std::forward<F>(f), std::forward<Args>(args)...)));
+      detail::spawn_task<result>(&how, nullptr, detail::bind_call(std::forward<F>(f), std::forward<Args>(args)...)));
 }
 
 /// yield lets other fibers run: the caller goes behind all that are ready on its P. Cancellable. On a plain thread:

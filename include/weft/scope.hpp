@@ -20,7 +20,7 @@
 #include <weft/detail/cancel_frame.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/nursery.hpp>
-#include <weft/detail/result.hpp>
+#include <weft/detail/region.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/detail/spin_lock.hpp>
 #include <weft/error.hpp>
@@ -51,11 +51,19 @@ struct collect_options {
 /// scope is a nursery: what runs in it ends before it does. A local object; it is a child of the scope it stands in,
 /// and is cancelled with that one.
 ///
-/// The first child that fails cancels its siblings, and `join` rethrows that error. With `collect` a failing child
-/// leaves its siblings alone, `join` throws no child's error, and no child's error ends the process. The destructor
-/// cancels the children if an exception unwinds, and waits for them (shielded); an error that nobody has joined then
-/// ends the process, unless an exception unwinds. Only the fiber that made it should join it; `go`, `spawn` and
-/// `cancel` may be called by its children, too.
+/// The first child that fails cancels its siblings and reaches the owner, the fiber that made the scope: `join`, and any
+/// cancellable wait of the owner inside the scope, rethrows that error, once. So a loop over a channel that the child was
+/// to feed ends with the reason. Later waits there throw `cancelled`, until `join`, which then only waits for the
+/// children. Of several failed scopes the innermost speaks first. Calls that report by an error code give
+/// operation_canceled and leave the error to the next wait that throws. `cancel` by hand is for the children and does
+/// not reach the owner; nor does a failure once `join` was called, nor one on a plain thread, where `join` alone throws.
+///
+/// With `collect` a failing child leaves its siblings and the owner alone, `join` throws no child's error, and no
+/// child's error ends the process.
+///
+/// The destructor cancels the children if an exception unwinds, and waits for them (shielded); an error that nobody has
+/// taken then ends the process, unless an exception unwinds. Only the owner should join it; `go`, `spawn` and `cancel`
+/// may be called by its children as well. To use or destroy a scope after its owner has ended is fatal.
 ///
 /// ```cpp
 /// weft::scope s;
@@ -73,66 +81,103 @@ class scope {
   scope& operator=(const scope&) = delete;
   ~scope() = default;
 
-  /// Starts `f` in a child. Waits, cancellably, while `limit` children run. `f` is moved from only if the child is
-  /// started.
-  template <class F>
-  void go(F&& f) {
-    plant(std::forward<F>(f),
-          [this](auto&& g) { detail::plant<std::decay_t<F>>(nullptr, nullptr, &core_, std::forward<decltype(g)>(g)); });
+  /// Starts `f(args...)` in a child. Waits, cancellably, while `limit` children run. Callable and arguments are
+  /// decay-copied and invoked as rvalues; a result is dropped. A callable without arguments is moved from only if the
+  /// child is started.
+  template <class F, class... Args>
+  requires std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>
+  void go(F&& f, Args&&... args) { go_with(nullptr, std::forward<F>(f), std::forward<Args>(args)...); }
+  /// The same with a name and a stack size: `s.go({.name = "ingest"}, f)`. A bad size throws std::invalid_argument.
+  template <class F, class... Args>
+  requires std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>
+  void go(const attrs& how, F&& f, Args&&... args) { go_with(&how, std::forward<F>(f), std::forward<Args>(args)...); }
+
+  /// As `go`, and returns a handle. An error that the handle's `join` throws is not thrown again by the scope. Where the
+  /// scope's failure has cancelled the child, the handle's `join` throws the scope's error.
+  template <class F, class... Args>
+  requires std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>
+  [[nodiscard]] auto spawn(F&& f, Args&&... args) -> fiber<detail::call_result<F, Args...>> {
+    return spawn_with(nullptr, std::forward<F>(f), std::forward<Args>(args)...);
+  }
+  template <class F, class... Args>
+  requires std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>
+  [[nodiscard]] auto spawn(const attrs& how, F&& f, Args&&... args) -> fiber<detail::call_result<F, Args...>> {
+    return spawn_with(&how, std::forward<F>(f), std::forward<Args>(args)...);
   }
 
-  /// The same with a handle. An error that the handle's `join` throws is not thrown again by the scope's.
-  template <class F>
-  [[nodiscard]] auto spawn(F&& f) -> fiber<detail::call_result<F>> {
-    using result = detail::call_result<F>;
-    fiber<result> handle;
-    plant(std::forward<F>(f), [this, &handle](auto&& g) {
-      handle = fiber<result>(detail::plant_task<result>(nullptr, &core_, std::forward<decltype(g)>(g)));
-    });
-    return handle;
-  }
-
-  /// Waits until all children have ended; rethrows the first error (not with `collect`), once. Cancellable.
+  /// Waits until all children have ended; rethrows the first error (not with `collect`), unless it was taken before.
+  /// Cancellable.
   void join() { core_.join(); }
   /// Cancels all children, also those to come. Never waits.
   void cancel() noexcept { core_.cancel(); }
   /// Whether the children are cancelled.
   [[nodiscard]] bool cancelled() const noexcept { return core_.is_cancelled(); }
   /// The errors so far: the first 64.
-  [[nodiscard]] std::vector<std::exception_ptr> errors() const { return core_.errors(); }
+  [[nodiscard]] std::vector<std::exception_ptr> errors() const {
+    std::vector<std::exception_ptr> copies(detail::nursery::most_errors);
+    copies.resize(core_.copy_errors(copies.data()));
+    return copies;
+  }
   /// How many children have failed so far.
   [[nodiscard]] std::size_t error_count() const noexcept { return core_.error_count(); }
 
  private:
-  template <class F, class Start>
-  void plant(F&& f, Start&& start) {
-    core_.admit();
-    try {
-      start(std::forward<F>(f));
-    } catch (...) {
-      core_.take_back();
-      throw;
+  /// A place among the children, until a child has it.
+  class admission {
+   public:
+    explicit admission(detail::nursery& to) : to_(&to) { to.admit(); }
+    ~admission() {
+      if (to_ != nullptr) to_->take_back();
     }
+    admission(const admission&) = delete;
+    admission& operator=(const admission&) = delete;
+    void done() noexcept { to_ = nullptr; }
+
+   private:
+    detail::nursery* to_;
+  };
+
+  template <class F, class... Args>
+  void go_with(const attrs* how, F&& f, Args&&... args) {
+    using closure = decltype(detail::bind_call(std::forward<F>(f), std::forward<Args>(args)...));
+    admission place(core_);
+    if constexpr (sizeof...(Args) == 0)
+      detail::spawn_closure<closure>(how, nullptr, &core_, std::forward<F>(f));
+    else
+      detail::spawn_closure<closure>(how, nullptr, &core_,
+                                     detail::bind_call(std::forward<F>(f), std::forward<Args>(args)...));
+    place.done();
+  }
+
+  template <class F, class... Args>
+  auto spawn_with(const attrs* how, F&& f, Args&&... args) {
+    using result = detail::call_result<F, Args...>;
+    admission place(core_);
+    fiber<result> handle;
+    if constexpr (sizeof...(Args) == 0)
+      handle = fiber<result>(detail::spawn_task<result>(how, &core_, std::forward<F>(f)));
+    else
+      handle = fiber<result>(
+          detail::spawn_task<result>(how, &core_, detail::bind_call(std::forward<F>(f), std::forward<Args>(args)...)));
+    place.done();
+    return handle;
   }
 
   detail::nursery core_;
 };
-
-namespace detail {
-/// Runs `f` in a region with a deadline; throws timed_out if that is what left `f`.
-WEFT_EXPORT void run_until(clock::time_point deadline, callable_ref f);
-WEFT_EXPORT void run_shielded(callable_ref f);
-}  // namespace detail
 
 /// with_deadline runs `f` here; past `when` its cancellable waits throw, and the call throws timed_out if only that is
 /// what left `f` and no outer scope is cancelled. A result that comes late is returned. Nests: the nearest deadline
 /// wins. On a plain thread it just calls `f`, whose waits nothing ends: use their own `_for` forms there.
 template <class F>
 auto with_deadline(clock::time_point when, F&& f) -> std::invoke_result_t<F> {
-  detail::result_slot<std::invoke_result_t<F>> result;
-  auto body = [&] { result.fill(std::forward<F>(f)); };
-  detail::run_until(when, body);
-  return result.take();
+  detail::deadline_region region(when);
+  try {
+    return std::forward<F>(f)();
+  } catch (const cancelled&) {
+    if (!region.end_expired()) throw;
+  }
+  detail::throw_timed_out();
 }
 
 /// with_timeout is with_deadline, counted from now.
@@ -152,11 +197,11 @@ class WEFT_EXPORT cancel_scope {
   cancel_scope(const cancel_scope&) = delete;
   cancel_scope& operator=(const cancel_scope&) = delete;
 
-  /// Runs `f` here. True if it completed, false if this scope ended it; an outer cancellation passes through as
-  /// `cancelled`.
+  /// Runs `f` here, and drops its result. Returns true if it completed, false if this scope ended it; an outer
+  /// cancellation, or the error of a failed outer scope, passes through.
   template <class F>
   bool run(F&& f) {
-    auto body = [&] { std::forward<F>(f)(); };
+    auto body = [&] { static_cast<void>(std::forward<F>(f)()); };
     return run_body(body);
   }
   /// Cancels what runs in it, and what will. Never waits.
@@ -174,10 +219,8 @@ class WEFT_EXPORT cancel_scope {
 /// shield runs `f` with no cancellation inside: for clean-up that waits.
 template <class F>
 auto shield(F&& f) -> std::invoke_result_t<F> {
-  detail::result_slot<std::invoke_result_t<F>> result;
-  auto body = [&] { result.fill(std::forward<F>(f)); };
-  detail::run_shielded(body);
-  return result.take();
+  const detail::shield_region region;
+  return std::forward<F>(f)();
 }
 
 }  // namespace v0

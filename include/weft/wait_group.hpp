@@ -39,7 +39,7 @@ class WEFT_EXPORT wait_group {
   void go(F&& f) {
     add(1);
     counted_call<std::decay_t<F>> call{counted(this), std::forward<F>(f)};
-    detail::plant<decltype(call)>(nullptr, nullptr, nullptr, std::move(call));
+    detail::spawn_closure<decltype(call)>(nullptr, nullptr, nullptr, std::move(call));
   }
 
  private:
@@ -60,7 +60,7 @@ class WEFT_EXPORT wait_group {
   struct counted_call {
     counted one;  // goes after `f`: what the closure holds is gone when the wait returns
     F f;
-    void operator()() && { std::move(f)(); }
+    void operator()() && { static_cast<void>(std::move(f)()); }
   };
 
   bool wait_until(std::int64_t deadline);

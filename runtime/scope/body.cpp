@@ -33,6 +33,8 @@ void run_body(G* g) {
   if (g->ended == nullptr && g->home == nullptr) {
     run_detached(g);
     free_closure(g);
+    if (g->frames != nullptr) [[unlikely]]
+      orphan_scopes(g);
     return;
   }
   std::exception_ptr error;
@@ -45,6 +47,8 @@ void run_body(G* g) {
     error = std::current_exception();
   }
   free_closure(g);
+  if (g->frames != nullptr) [[unlikely]]
+    orphan_scopes(g);
   count_end();  // before the end can be seen, so that num_fibers() no longer counts the fiber then
   detail::nursery* home = g->home;
   if (home != nullptr) {

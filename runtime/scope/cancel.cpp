@@ -26,7 +26,7 @@ namespace {
 bool effective_from(const G* g, const cancel_frame* frame) noexcept {
   for (; frame != nullptr; frame = frame->outer) {
     if (frame->what == cancel_frame::kind::shield) return false;
-    if (frame->what == cancel_frame::kind::region && frame->cancelled) return true;
+    if (frame->cancelled) return true;
     if (frame->sheltered) return false;
   }
   return g->base_cancelled.load(std::memory_order_relaxed);
@@ -200,6 +200,54 @@ void cancel_nursery(nursery& n) noexcept {
   wake_all(woken);
 }
 
+// The owner is marked before the siblings: who joins one of them, and finds it cancelled, finds why. The scope, its frame
+// and so its owner stay until the caller has left, unless the owner has ended: then the frame is nobody's.
+void fail_nursery(nursery& n) noexcept {
+  G* const owner = nursery_access::owner(n);
+  cancel_frame& frame = nursery_access::frame(n);
+  bool reached = false;
+  if (owner != nullptr) {
+    detail::spin_guard guard(owner->scope_lock);
+    if (frame.g == owner && !frame.joined) {
+      frame.cancelled = true;
+      recompute(owner);
+      walk_below(marking{}, owner);
+      reached = true;
+    }
+  }
+  const marking mark;
+  const bool marked = mark.enter(n);
+  if (marked) walk(mark, n);
+  if (!reached && !marked) return;
+  fence_all_threads();
+  g_list woken;
+  if (reached) {
+    detail::spin_guard guard(owner->scope_lock);
+    if (frame.g == owner) claim_below(owner, woken);
+  }
+  const claiming claim{woken};
+  if (claim.enter(n)) walk(claim, n);
+  wake_all(woken);
+}
+
+void stop_failure(G* owner, cancel_frame& frame) noexcept {
+  detail::spin_guard guard(owner->scope_lock);
+  frame.joined = true;
+  if (!frame.cancelled) return;
+  frame.cancelled = false;
+  recompute(owner);
+}
+
+void orphan_scopes(G* g) noexcept {
+  detail::spin_guard guard(g->scope_lock);
+  while (cancel_frame* const frame = g->frames) {
+    g->frames = frame->outer;
+    frame->g = nullptr;
+    nursery_access::orphan(*frame->children);
+  }
+  recompute(g);
+}
+
 // A fiber that starts meanwhile sees `closing` after it has published its id (start_fiber), or is seen here: the first
 // fence stands between the caller's store of `closing` and the look at the ids.
 void cancel_everybody(const G* except) noexcept {
@@ -239,10 +287,24 @@ void finish_expired(fired_timers& fired) noexcept {
   while (G* g = woken.pop_front()) fired.add_ready(g);
 }
 
+// The error of the innermost failed scope around the fiber's next wait, if nobody has taken it; it is taken then.
+static std::exception_ptr take_failure(G* g) noexcept {
+  detail::spin_guard guard(g->scope_lock);
+  for (cancel_frame* frame = g->frames; frame != nullptr; frame = frame->outer) {
+    if (frame->what == cancel_frame::kind::shield) break;
+    if (frame->what == cancel_frame::kind::nursery && frame->cancelled)
+      if (std::exception_ptr error = nursery_access::take_error(*frame->children)) return error;
+    if (frame->sheltered) break;
+  }
+  return nullptr;
+}
+
 void throw_cancelled() {
-  if (current_g()->kind == g_kind::thread)
+  G* const g = current_g();
+  if (g->kind == g_kind::thread)
     throw std::system_error(std::make_error_code(std::errc::operation_canceled),
                             "weft: the runtime has ended, or is about to, while this thread waits");
+  if (std::exception_ptr error = take_failure(g)) std::rethrow_exception(std::move(error));
   throw cancelled{};
 }
 

@@ -105,7 +105,9 @@ void completion::take_error() {
     // The joiner's alone: the last to let go of `this` drops nothing of it.
     std::rethrow_exception(std::move(error_));
   }
-  if (cancelled_) throw fiber_cancelled("the joined fiber was cancelled");
+  if (!cancelled_) return;
+  if (in_scope_) check_cancelled(current_g());  // where the scope's failure cancelled it, the scope's error says why
+  throw fiber_cancelled("the joined fiber was cancelled");
 }
 
 void completion::cancel() noexcept { cancel_fiber(static_cast<G*>(g_), id_); }

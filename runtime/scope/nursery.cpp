@@ -4,14 +4,20 @@
 // Invariants
 //  1. `active_` counts the children that were admitted and have not left. A child leaves under the lock as its last act
 //     here: the release of the lock is what lets `join`, and so the scope, go.
-//  2. The first failure is recorded and the siblings are cancelled before the failing child leaves.
+//  2. The first failure is recorded, and the siblings and the owner's waits are cancelled, before the failing child
+//     leaves: the scope stands until then.
 //  3. A fiber that waits for room is handed it: a leaving child counts the next one in on its behalf, so none
 //     overtakes.
+//  4. The first error is taken once: by `join`, by a wait of the owner (take_failure in cancel.cpp), or by the `join` of
+//     the failed child's handle. One that nobody took ends the process with the scope.
+//  5. From its first `join` on a scope fails no wait of its owner any more: `joined` in its frame.
 // Lock order: see cancel.hpp.
 #include <weft/detail/nursery.hpp>
-#include <weft/scope.hpp>
+#include <weft/detail/region.hpp>
 
+#include <algorithm>
 #include <mutex>
+#include <string>
 
 #include "runtime/base/fatal.hpp"
 #include "runtime/sched/ready.hpp"
@@ -31,7 +37,8 @@ using namespace rt;
 
 nursery::nursery(bool collect, std::size_t limit, error_handler on_error)
     : collect_(collect), limit_(limit), on_error_(std::move(on_error)), uncaught_(std::uncaught_exceptions()) {
-  if (collect_) collected_.reserve(most_errors);  // a failing child must not allocate under the lock
+  // A failing child must not allocate under the lock.
+  if (collect_) collected_ = std::make_unique<std::exception_ptr[]>(most_errors);
   G* g = current_fiber();
   if (g == nullptr) return;
   owner_ = g;
@@ -46,6 +53,7 @@ nursery::nursery(bool collect, std::size_t limit, error_handler on_error)
 }
 
 nursery::~nursery() {
+  require_owner("destroyed");
   const bool unwinding = std::uncaught_exceptions() > uncaught_;
   if (unwinding) cancel();
   wait_for_children(false);
@@ -53,15 +61,35 @@ nursery::~nursery() {
   std::exception_ptr error;
   {
     spin_guard guard(lock_);
-    if (!unwinding && !collect_ && !error_taken_ && first_error_ != nullptr &&
-        (first_failed_ == nullptr || !completion_access::taken(*first_failed_)))
-      error = first_error_;
+    if (!unwinding && error_is_open()) error = first_error_;
   }
-  if (error != nullptr) fatal_uncaught(error, "of a scope's child; nobody joined the scope");
+  if (error != nullptr)
+    fatal_uncaught(error, "of a scope's child; neither a join nor a wait of the scope's owner threw it");
   if (first_failed_ != nullptr) first_failed_->release();
 }
 
+void nursery::require_owner(const char* misuse) const noexcept {
+  if (!orphaned_.load(std::memory_order_relaxed)) [[likely]]
+    return;
+  fatal((std::string("weft::scope: ") + misuse +
+         " after the fiber that made it has ended; a scope is a local object: make it in a fiber that outlives its use")
+            .c_str());
+}
+
+bool nursery::error_is_open() const noexcept {
+  return first_error_ != nullptr && !error_taken_ &&
+         (first_failed_ == nullptr || !completion_access::taken(*first_failed_));
+}
+
+std::exception_ptr nursery::take_error() noexcept {
+  spin_guard guard(lock_);
+  if (!error_is_open()) return nullptr;
+  error_taken_ = true;
+  return first_error_;
+}
+
 void nursery::admit() {
+  require_owner("go or spawn was called");
   check_cancelled(current_g());
   lock_.lock();
   if (limit_ == 0 || (active_ < limit_ && admissions_.head == nullptr)) {
@@ -112,7 +140,8 @@ void nursery_access::leave(nursery& n, G* g, std::exception_ptr error) noexcept 
   if (error != nullptr) {
     if (n.on_error_) {
       std::lock_guard one_at_a_time(n.handler_lock_);
-      run_shielded([&] { n.on_error_(error); });  // a wait in the handler must not throw out of here
+      const shield_region here;  // a wait in the handler must not throw out of here
+      n.on_error_(error);
     }
     bool first = false;
     {
@@ -120,14 +149,14 @@ void nursery_access::leave(nursery& n, G* g, std::exception_ptr error) noexcept 
       ++n.error_count_;
       first = n.first_error_ == nullptr;
       if (n.collect_) {
-        if (n.collected_.size() < nursery::most_errors) n.collected_.push_back(error);  // room was reserved
+        if (n.error_count_ <= nursery::most_errors) n.collected_[n.error_count_ - 1] = error;
       } else if (first) {
         n.first_error_ = error;
         n.first_failed_ = g->ended;
         if (g->ended != nullptr) g->ended->retain();
       }
     }
-    if (first && !n.collect_) cancel_nursery(n);
+    if (first && !n.collect_) fail_nursery(n);
   }
   error = nullptr;
   g_list woken;
@@ -155,22 +184,19 @@ void nursery::wait_for_children(bool cancellable) {
 }
 
 void nursery::join() {
-  check_cancelled(current_g());
-  wait_for_children(true);
-  std::exception_ptr error;
-  bool ended_early = false;
-  {
-    spin_guard guard(lock_);
-    if (first_error_ != nullptr && !error_taken_ &&
-        (first_failed_ == nullptr || !completion_access::taken(*first_failed_)))
-      error = first_error_;
-    error_taken_ = true;
-    ended_early = cancelled_;
+  require_owner("join was called");
+  G* const g = current_g();
+  if (g == owner_) stop_failure(g, frame_);
+  // What is left to cancel this wait comes from outside, and an error goes first.
+  if (cancel_pending_at_entry(g)) {
+    if (std::exception_ptr error = take_error()) std::rethrow_exception(std::move(error));
+    throw_cancelled();
   }
-  if (error != nullptr) std::rethrow_exception(error);
+  wait_for_children(true);
+  if (std::exception_ptr error = take_error()) std::rethrow_exception(std::move(error));
   // A cancellation from outside may end the children, and so the wait, before it claims the wait. Silence would then
   // say "all done".
-  if (ended_early) check_cancelled(current_g());
+  if (is_cancelled()) check_cancelled(current_g());
 }
 
 void nursery::cancel() noexcept { cancel_nursery(*this); }
@@ -180,13 +206,15 @@ bool nursery::is_cancelled() const noexcept {
   return cancelled_;
 }
 
-std::vector<std::exception_ptr> nursery::errors() const {
-  std::vector<std::exception_ptr> copy;
-  copy.reserve(most_errors);
+std::size_t nursery::copy_errors(std::exception_ptr* to) const noexcept {
   spin_guard guard(lock_);
-  copy.assign(collected_.begin(), collected_.end());
-  if (first_error_ != nullptr) copy.push_back(first_error_);
-  return copy;
+  if (!collect_) {
+    to[0] = first_error_;
+    return first_error_ != nullptr ? 1 : 0;
+  }
+  const std::size_t kept = std::min(error_count_, most_errors);
+  std::copy_n(collected_.get(), kept, to);
+  return kept;
 }
 
 std::size_t nursery::error_count() const noexcept {

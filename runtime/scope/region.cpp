@@ -5,6 +5,9 @@
 // not hear).
 #include <weft/scope.hpp>
 
+#include <memory>
+#include <new>
+
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/poll.hpp"
 #include "runtime/sched/ready.hpp"
@@ -17,82 +20,70 @@ inline namespace v0 {
 using namespace rt;
 using detail::cancel_frame;
 
+namespace detail {
+
 namespace {
 
-class linked_frame {
- public:
-  linked_frame(G* g, cancel_frame& frame) noexcept : g_(g), frame_(frame) { push_frame(g_, frame_); }
-  ~linked_frame() { pop_frame(g_, frame_); }
-  linked_frame(const linked_frame&) = delete;
-  linked_frame& operator=(const linked_frame&) = delete;
-
- private:
-  G* g_;
-  cancel_frame& frame_;
-};
-
-class frame_deadline {
- public:
-  frame_deadline(G* g, cancel_frame& frame, nanoseconds_t when) noexcept {
-    timer_.when = when;
-    timer_.g = g;
-    timer_.token = reinterpret_cast<std::uintptr_t>(&frame);
-    timer_.fire = [](rt::timer& t, fired_timers& out) noexcept {
-      detail::spin_guard guard(t.g->scope_lock);
+struct frame_timer : rt::timer {
+  frame_timer(G* owner, cancel_frame& frame, nanoseconds_t deadline) noexcept {
+    when = deadline;
+    g = owner;
+    token = reinterpret_cast<std::uintptr_t>(&frame);
+    fire = [](rt::timer& t, fired_timers& out) noexcept {
+      spin_guard guard(t.g->scope_lock);
       auto* expired = reinterpret_cast<cancel_frame*>(t.token);
       expired->cancelled = true;
       expired->by_deadline = true;
       out.add_expired(t.g, t.g->id.load(std::memory_order_relaxed));
     };
-    if (when != never && start_timer(timer_)) wake_sleeper_before(when);
   }
-  ~frame_deadline() { timer_heap::stop(timer_); }
-  frame_deadline(const frame_deadline&) = delete;
-  frame_deadline& operator=(const frame_deadline&) = delete;
-
- private:
-  rt::timer timer_;
 };
 
 }  // namespace
 
-namespace detail {
-
-void run_until(clock::time_point deadline, callable_ref f) {
-  G* g = current_fiber();
-  if (g == nullptr) {
-    f();
-    return;
-  }
+deadline_region::deadline_region(clock::time_point deadline) noexcept {
+  static_assert(sizeof(timer_) >= sizeof(frame_timer) && alignof(void*) >= alignof(frame_timer));
+  G* const g = current_fiber();
+  if (g == nullptr) return;
+  g_ = g;
   const nanoseconds_t when = deadline.time_since_epoch().count();
-  cancel_frame frame;
-  frame.cancelled = frame.by_deadline = when <= steady_now();
-  bool expired = false;
-  try {
-    linked_frame link(g, frame);
-    frame_deadline timer(g, frame, frame.cancelled ? never : when);
-    try {
-      f();
-    } catch (const weft::cancelled&) {
-      expired = frame_expired(g, frame) && !cancelled_outside(g, frame);
-      throw;
-    }
-  } catch (const weft::cancelled&) {
-    if (!expired) throw;
-  }
-  if (expired) throw timed_out("weft: the time of with_timeout or with_deadline is over");
+  frame_.cancelled = frame_.by_deadline = when <= steady_now();
+  push_frame(g, frame_);
+  auto* const timer = ::new (timer_) frame_timer(g, frame_, when);
+  if (!frame_.cancelled && when != never && start_timer(*timer)) wake_sleeper_before(when);
 }
 
-void run_shielded(callable_ref f) {
-  G* g = current_fiber();
-  if (g == nullptr) {
-    f();
-    return;
-  }
-  cancel_frame frame;
-  frame.what = cancel_frame::kind::shield;
-  linked_frame link(g, frame);
-  f();
+deadline_region::~deadline_region() { end(); }
+
+void deadline_region::end() noexcept {
+  if (g_ == nullptr) return;
+  auto* const timer = std::launder(reinterpret_cast<frame_timer*>(timer_));
+  timer_heap::stop(*timer);
+  std::destroy_at(timer);
+  pop_frame(static_cast<G*>(g_), frame_);
+  g_ = nullptr;
+}
+
+bool deadline_region::end_expired() noexcept {
+  G* const g = static_cast<G*>(g_);
+  if (g == nullptr) return false;
+  const bool expired = frame_expired(g, frame_) && !cancelled_outside(g, frame_);
+  end();
+  return expired;
+}
+
+void throw_timed_out() { throw timed_out("weft: the time of with_timeout or with_deadline is over"); }
+
+shield_region::shield_region() noexcept {
+  G* const g = current_fiber();
+  if (g == nullptr) return;
+  g_ = g;
+  frame_.what = cancel_frame::kind::shield;
+  push_frame(g, frame_);
+}
+
+shield_region::~shield_region() {
+  if (g_ != nullptr) pop_frame(static_cast<G*>(g_), frame_);
 }
 
 }  // namespace detail

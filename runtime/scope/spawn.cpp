@@ -40,7 +40,7 @@ namespace detail {
 
 using namespace rt;
 
-[[gnu::noinline]] seed prepare_fiber(std::size_t size, std::size_t alignment, const attrs* how) {
+[[gnu::noinline]] unstarted_fiber prepare_fiber(std::size_t size, std::size_t alignment, const attrs* how) {
   const bool foreign = current_fiber() == nullptr;
   if (foreign && !start_gate.enter()) {
     throw std::logic_error(forked_away.load(std::memory_order_relaxed)
@@ -66,7 +66,7 @@ using namespace rt;
   return {g, g->closure};
 }
 
-void start_fiber(seed s, void (*entry)(void*), completion* ended, nursery* home) noexcept {
+void start_fiber(unstarted_fiber s, void (*entry)(void*), completion* ended, nursery* home) noexcept {
   G* g = static_cast<G*>(s.g);
   const bool foreign = current_fiber() == nullptr;
   g->entry = entry;
@@ -83,7 +83,7 @@ void start_fiber(seed s, void (*entry)(void*), completion* ended, nursery* home)
   if (foreign) start_gate.leave();
 }
 
-void drop_fiber(seed s) noexcept {
+void drop_fiber(unstarted_fiber s) noexcept {
   G* g = static_cast<G*>(s.g);
   const bool foreign = current_fiber() == nullptr;
   if (g->closure != g->inline_closure) std::free(g->closure);

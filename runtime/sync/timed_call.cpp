@@ -105,7 +105,7 @@ class timed_call {
   }
 
   bool call_now(const void* site) {
-    const seed s = prepare_fiber(sizeof(timed_call*), alignof(timed_call*), nullptr);
+    const unstarted_fiber s = prepare_fiber(sizeof(timed_call*), alignof(timed_call*), nullptr);
     static_cast<G*>(s.g)->spawn_site = site;
     ::new (s.room) timed_call*(this);
     bool was_pending = false;

@@ -23,8 +23,9 @@ struct cancel_frame {
   kind what = kind::region;
   bool sheltered =
       false;  ///< entered while an exception unwound through what lies outside: no cancellation comes from there
-  bool cancelled = false;
+  bool cancelled = false;  ///< a region: it is; a nursery: a child has failed, and the owner is to hear of it
   bool by_deadline = false;
+  bool joined = false;  ///< a nursery's failure reaches its owner no more
 };
 
 }  // namespace detail

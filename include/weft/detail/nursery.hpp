@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The core of weft::scope: who its children are, how they failed, who waits for them. The operations are in the library
-// (runtime/scope/nursery.cpp); this is the room they need, so that a scope is a local object without an allocation.
+// (runtime/scope/nursery.cpp); this is the room they need, so that a scope is a local object without an allocation. No
+// container stands in it: a program built with -D_GLIBCXX_DEBUG would have another layout than the library.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +9,8 @@
 #include <functional>
 #include <memory>
 #include <utility>
-#include <vector>
 
+#include <weft/detail/atomic.hpp>
 #include <weft/detail/cancel_frame.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/spin_lock.hpp>
@@ -37,8 +38,11 @@ class WEFT_EXPORT nursery {
   void join();
   void cancel() noexcept;
   bool is_cancelled() const noexcept;
-  std::vector<std::exception_ptr> errors() const;
+  /// Copies the errors that are kept to `to`, which has room for `most_errors`; returns how many these are.
+  std::size_t copy_errors(std::exception_ptr* to) const noexcept;
   std::size_t error_count() const noexcept;
+
+  static constexpr std::size_t most_errors = 64;
 
   /// Waits until a child may be added and counts it in. Throws `cancelled`.
   void admit();
@@ -48,9 +52,11 @@ class WEFT_EXPORT nursery {
  private:
   friend struct nursery_access;
 
-  static constexpr std::size_t most_errors = 64;
-
   void wait_for_children(bool cancellable);
+  void require_owner(const char* misuse) const noexcept;
+  /// The first error, if nobody has taken it; it is taken then.
+  std::exception_ptr take_error() noexcept;
+  bool error_is_open() const noexcept WEFT_REQUIRES(lock_);
 
   mutable spin_lock lock_;
   bool collect_;
@@ -63,11 +69,12 @@ class WEFT_EXPORT nursery {
   wait_list admissions_ WEFT_GUARDED_BY(lock_);
   std::exception_ptr first_error_ WEFT_GUARDED_BY(lock_);
   completion* first_failed_ WEFT_GUARDED_BY(lock_) = nullptr;  ///< its handle may take the error; holds a reference
-  std::vector<std::exception_ptr> collected_ WEFT_GUARDED_BY(lock_);
+  std::unique_ptr<std::exception_ptr[]> collected_ WEFT_GUARDED_BY(lock_);  ///< room for `most_errors`
   std::size_t error_count_ WEFT_GUARDED_BY(lock_) = 0;
   error_handler on_error_;
-  mutex handler_lock_;     ///< handlers run one at a time, and may wait
-  void* owner_ = nullptr;  ///< the fiber that opened it; null on a plain thread
+  mutex handler_lock_;                    ///< handlers run one at a time, and may wait
+  void* owner_ = nullptr;                 ///< the fiber that opened it; null on a plain thread
+  detail::atomic<bool> orphaned_{false};  ///< that fiber has ended
   int uncaught_ = 0;
   cancel_frame frame_;
 };

@@ -31,18 +31,18 @@ namespace detail {
 class nursery;
 
 /// A fiber that has not started: its room for the closure.
-struct seed {
+struct unstarted_fiber {
   void* g;
   void* room;
 };
 
 /// Throws std::logic_error without a runtime, std::bad_alloc, std::system_error at a limit, std::invalid_argument for a
 /// bad size.
-WEFT_EXPORT seed prepare_fiber(std::size_t size, std::size_t alignment, const attrs* how);
+WEFT_EXPORT unstarted_fiber prepare_fiber(std::size_t size, std::size_t alignment, const attrs* how);
 /// Hands the fiber to the scheduler. `ended` (may be null) gets one of its references taken over by the fiber; a `home`
 /// (may be null) has admitted it.
-WEFT_EXPORT void start_fiber(seed s, void (*entry)(void*), completion* ended, nursery* home) noexcept;
-WEFT_EXPORT void drop_fiber(seed s) noexcept;
+WEFT_EXPORT void start_fiber(unstarted_fiber s, void (*entry)(void*), completion* ended, nursery* home) noexcept;
+WEFT_EXPORT void drop_fiber(unstarted_fiber s) noexcept;
 
 template <class Closure>
 void run_closure(void* room) {
@@ -51,12 +51,12 @@ void run_closure(void* room) {
     ~destroyer() { std::destroy_at(closure); }
   } owner{static_cast<Closure*>(room)};
   auto& closure = *owner.closure;
-  std::move(closure)();
+  static_cast<void>(std::move(closure)());  // the result of a fiber without a handle is dropped
 }
 
 template <class Closure, class F>
-void plant(const attrs* how, completion* ended, nursery* home, F&& f) {
-  const seed s = prepare_fiber(sizeof(Closure), alignof(Closure), how);
+void spawn_closure(const attrs* how, completion* ended, nursery* home, F&& f) {
+  const unstarted_fiber s = prepare_fiber(sizeof(Closure), alignof(Closure), how);
   if constexpr (std::is_nothrow_constructible_v<Closure, F>) {
     ::new (s.room) Closure(std::forward<F>(f));
   } else {
@@ -113,12 +113,12 @@ auto bind_call(F&& f, Args&&... args) {
 
 /// Starts a fiber with a handle's state; the caller gets one reference.
 template <class T, class F>
-fiber_state<T>* plant_task(const attrs* how, nursery* home, F&& f) {
+fiber_state<T>* spawn_task(const attrs* how, nursery* home, F&& f) {
   using closure = task<T, std::decay_t<F>>;
   auto* state = new fiber_state<T>;
   state->retain();  // the fiber's
   try {
-    plant<closure>(how, state, home, closure{state, std::forward<F>(f)});
+    spawn_closure<closure>(how, state, home, closure{state, std::forward<F>(f)});
   } catch (...) {
     state->release();
     state->release();

@@ -55,7 +55,7 @@ void call_once(once_flag& flag, F&& f, Args&&... args) {
     bool done = false;
     ~turn() { flag.end(done); }
   } mine{flag};
-  std::invoke(std::forward<F>(f), std::forward<Args>(args)...);
+  static_cast<void>(std::invoke(std::forward<F>(f), std::forward<Args>(args)...));
   mine.done = true;
 }
 

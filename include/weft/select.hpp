@@ -9,227 +9,20 @@
 // ```
 #pragma once
 
-#include <array>
 #include <chrono>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <optional>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include <weft/chan.hpp>
-#include <weft/detail/select_run.hpp>
-#include <weft/event.hpp>
-#include <weft/fiber.hpp>
+#include <weft/detail/select_case.hpp>
 #include <weft/time.hpp>
 
 namespace weft {
 inline namespace v0 {
-
-namespace detail {
-
-struct no_handler {
-  void operator()() const noexcept {}
-};
-
-// Cases are neither copied nor moved: what they point at lives as long as the expression that made them.
-struct select_case {
-  select_case() noexcept = default;
-  select_case(const select_case&) = delete;
-  select_case& operator=(const select_case&) = delete;
-};
-
-/// A handler takes what the case yields, or nothing.
-template <class F, class... Yields>
-void handle(F& f, Yields&&... yields) {
-  if constexpr (std::invocable<F&, Yields...>) {
-    std::invoke(f, std::forward<Yields>(yields)...);
-  } else {
-    static_assert(std::invocable<F&>,
-                  "a handler of on_recv takes std::optional<T> (bool for chan<void>), or nothing; "
-                  "those of the other cases take nothing");
-    std::invoke(f);
-  }
-}
-
-template <class T, class F>
-class recv_case : select_case {
- public:
-  template <class G>
-  recv_case(chan_core* from, G&& f) : from_(from), f_(std::forward<G>(f)) {}
-  select_entry entry(std::uint32_t, select_plan&) noexcept {
-    return chan_receive_case(from_, std::addressof(slot_.value));
-  }
-  void finish(bool closed) { handle(f_, closed ? std::optional<T>() : take(slot_)); }
-
- private:
-  chan_core* from_;
-  raw_slot<T> slot_;
-  [[no_unique_address]] F f_;
-};
-
-template <class F>
-class recv_case<void, F> : select_case {
- public:
-  template <class G>
-  recv_case(chan_core* from, G&& f) : from_(from), f_(std::forward<G>(f)) {}
-  select_entry entry(std::uint32_t, select_plan&) noexcept { return chan_receive_case(from_, no_value()); }
-  void finish(bool closed) { handle(f_, !closed); }
-
- private:
-  chan_core* from_;
-  [[no_unique_address]] F f_;
-};
-
-/// `V` is T, a value of the case's own, or T&&, the caller's, which is moved from only if the case is the one.
-template <class V, class F>
-class send_case : select_case {
- public:
-  template <class U, class G>
-  send_case(chan_core* to, U&& value, G&& f) : to_(to), value_(std::forward<U>(value)), f_(std::forward<G>(f)) {}
-  select_entry entry(std::uint32_t, select_plan&) noexcept { return chan_send_case(to_, std::addressof(value_)); }
-  void finish(bool closed) {
-    if (closed) chan_throw_closed(to_);
-    handle(f_);
-  }
-
- private:
-  chan_core* to_;
-  V value_;
-  [[no_unique_address]] F f_;
-};
-
-template <class F>
-class send_case<void, F> : select_case {
- public:
-  template <class G>
-  send_case(chan_core* to, G&& f) : to_(to), f_(std::forward<G>(f)) {}
-  select_entry entry(std::uint32_t, select_plan&) noexcept { return chan_send_case(to_, no_value()); }
-  void finish(bool closed) {
-    if (closed) chan_throw_closed(to_);
-    handle(f_);
-  }
-
- private:
-  chan_core* to_;
-  [[no_unique_address]] F f_;
-};
-
-template <class F>
-class join_case : select_case {
- public:
-  template <class G>
-  join_case(completion* of, G&& f) : of_(of), f_(std::forward<G>(f)) {
-    if (of_ == nullptr)
-      throw std::logic_error("weft: on_join of an empty fiber handle (moved from, detached, or joined before)");
-  }
-  select_entry entry(std::uint32_t, select_plan&) noexcept { return of_->end_case(); }
-  void finish(bool) { handle(f_); }
-
- private:
-  completion* of_;
-  [[no_unique_address]] F f_;
-};
-
-template <class F>
-class event_case : select_case {
- public:
-  template <class G>
-  event_case(event* of, G&& f) : of_(of), f_(std::forward<G>(f)) {}
-  select_entry entry(std::uint32_t, select_plan&) noexcept { return event_insight::set_case(*of_); }
-  void finish(bool) { handle(f_); }
-
- private:
-  event* of_;
-  [[no_unique_address]] F f_;
-};
-
-template <class F>
-class timeout_case : select_case {
- public:
-  template <class G>
-  timeout_case(std::int64_t when, G&& f) : when_(when), f_(std::forward<G>(f)) {}
-  select_entry entry(std::uint32_t index, select_plan& plan) noexcept {
-    plan.add_deadline(index, when_);
-    return {};
-  }
-  void finish(bool) { handle(f_); }
-
- private:
-  std::int64_t when_;
-  [[no_unique_address]] F f_;
-};
-
-template <class F>
-class default_case : select_case {
- public:
-  template <class G>
-  explicit default_case(G&& f) : f_(std::forward<G>(f)) {}
-  select_entry entry(std::uint32_t index, select_plan& plan) noexcept {
-    if (plan.otherwise == select_plan::absent) plan.otherwise = index;
-    return {};
-  }
-  void finish(bool) { handle(f_); }
-
- private:
-  [[no_unique_address]] F f_;
-};
-
-template <class C>
-using element_of = typename C::value_type;
-
-/// A handle whose channel one can receive from, or send to.
-template <class C>
-concept receivable = requires(const C& c) {
-  typename C::value_type;
-  chan_insight::core(c);
-  c.recv();
-};
-template <class C>
-concept sends_nothing = requires(const C& c) {
-  c.send();
-};
-template <class C>
-concept sends_values = requires(const C& c, typename C::value_type v) {
-  c.send(std::move(v));
-};
-template <class C>
-concept has_room = requires(const C& c) {
-  typename C::value_type;
-  chan_insight::core(c);
-  c.capacity();
-};
-template <class C>
-concept sends = sends_nothing<C> || sends_values<C>;
-template <class C>
-concept sendable = has_room<C> && sends<C>;
-
-template <class C>
-concept case_of_select = requires(C& c, select_plan& plan) {
-  { c.entry(std::uint32_t{}, plan) } -> std::same_as<select_entry>;
-  c.finish(bool{});
-};
-
-template <class... Cases>
-std::size_t select_among(bool biased, Cases&... cases) {
-  constexpr std::uint32_t count = sizeof...(Cases);
-  select_plan plan;
-  plan.biased = biased;
-  std::uint32_t next = 0;
-  const std::array<select_entry, count> entries{cases.entry(next++, plan)...};
-  alignas(void*) std::byte room[count * select_room + 1];
-  const select_result found = select_run(entries.data(), count, plan, room);
-  next = 0;
-  ((next++ == found.index ? cases.finish(found.closed) : void()), ...);
-  return found.index;
-}
-
-}  // namespace detail
 
 /// A case that receives: `f` gets std::optional<T>, nullopt if the channel is closed and drained; for a channel of void
 /// a bool. `from` is a chan, recv_chan or receiver. To be made in the call of select.
@@ -240,12 +33,12 @@ template <detail::receivable Chan, class F = detail::no_handler>
 }
 
 /// A case that sends. An rvalue of the channel's type is moved from only if the case is the one; another value is
-/// converted or copied as the case is made. If the channel is closed, select throws channel_closed.
-template <detail::sendable Chan, class U, class F = detail::no_handler>
-requires(!std::is_void_v<detail::element_of<Chan>>) [[nodiscard]] auto on_send(const Chan& to, U&& value, F&& f = {}) {
+/// converted, implicitly as by `send`, or copied as the case is made. If the channel is closed, select throws
+/// channel_closed.
+template <detail::sendable Chan, class U = detail::element_of<Chan>, class F = detail::no_handler>
+requires detail::sent_as<U, detail::element_of<Chan>>
+[[nodiscard]] auto on_send(const Chan& to, U&& value, F&& f = {}) {
   using T = detail::element_of<Chan>;
-  static_assert(std::is_constructible_v<T, U&&>,
-                "on_send(channel, value, handler): the value is not one of the channel's");
   using V = std::conditional_t<std::is_same_v<U&&, T&&>, T&&, T>;
   return detail::send_case<V, std::decay_t<F>>(detail::chan_insight::core(to), std::forward<U>(value),
                                                std::forward<F>(f));
@@ -321,8 +114,8 @@ class selector {
     detail::chan_core* const core = detail::chan_insight::core(from);
     return add<detail::recv_case<detail::element_of<Chan>, std::decay_t<F>>>(std::move(from), core, std::forward<F>(f));
   }
-  template <detail::sendable Chan, class U, class F = detail::no_handler>
-  requires(!std::is_void_v<detail::element_of<Chan>>) selector& on_send(Chan to, U&& value, F&& f = {}) {
+  template <detail::sendable Chan, class U = detail::element_of<Chan>, class F = detail::no_handler>
+  requires detail::sent_as<U, detail::element_of<Chan>> selector& on_send(Chan to, U&& value, F&& f = {}) {
     detail::chan_core* const core = detail::chan_insight::core(to);
     return add<detail::send_case<detail::element_of<Chan>, std::decay_t<F>>>(
         std::move(to), core, std::forward<U>(value), std::forward<F>(f));

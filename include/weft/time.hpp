@@ -77,8 +77,9 @@ class timer {
       stop();
   }
 
-  /// The channel; nil for a timer with a function, and one that was moved from.
-  const recv_chan<clock::time_point>& chan() const noexcept { return chan_; }
+  /// The channel; nil for a timer with a function, and one that was moved from. Not of a temporary, whose end stops it.
+  const recv_chan<clock::time_point>& chan() const& noexcept { return chan_; }
+  void chan() const&& = delete;
 
   /// True if it was still to fire, or its value had not been received; false also for one that was moved from. After
   /// it no value arrives, and no call of the function begins, unless it is set again.
@@ -121,7 +122,9 @@ class ticker {
   }
   ~ticker() { stop(); }
 
-  const recv_chan<clock::time_point>& chan() const noexcept { return chan_; }
+  /// The channel. Not of a temporary, whose end stops it.
+  const recv_chan<clock::time_point>& chan() const& noexcept { return chan_; }
+  void chan() const&& = delete;
 
   /// After it no tick arrives, also none that was due before. Does not close the channel.
   void stop() noexcept { detail::timer_chan_stop(detail::chan_insight::core(chan_)); }

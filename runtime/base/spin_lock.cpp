@@ -12,13 +12,19 @@
 #include <algorithm>
 
 #include "runtime/base/atomics.hpp"
+#include "runtime/base/fatal.hpp"
 #include "runtime/base/os.hpp"
+#include "runtime/base/user_code.hpp"
 
 namespace weft {
 inline namespace v0 {
 namespace detail {
 
 void spin_lock::lock_slow() noexcept {
+  if (rt::lock_over_user_code == this)
+    rt::fatal(
+        "weft::chan: the move constructor or destructor of an element uses the channel that moves it, which is locked "
+        "meanwhile; let it touch no channel");
   constexpr int yields = 20;
   constexpr int most_pauses = 32;
   int pauses = 4, spins = 0, turns = 0;

@@ -15,7 +15,9 @@
 
 #include <utility>
 
+#include "runtime/base/fatal.hpp"
 #include "runtime/base/os.hpp"
+#include "runtime/base/user_code.hpp"
 #include "runtime/fiber/stack.hpp"
 #include "runtime/sched/context.hpp"
 #include "runtime/sched/find_work.hpp"
@@ -92,6 +94,10 @@ G* pick_own(P* p) noexcept { return pick(p); }
 
 [[gnu::noinline]] static void park_fiber(M* m, wait_reason why, commit_fn commit, void* arg) noexcept {
   G* g = m->cur;
+  if (lock_over_user_code != nullptr) [[unlikely]]
+    fatal(
+        "weft::chan: the move constructor or destructor of an element waits while it is moved, under the lock of its "
+        "channel; let it wait for nothing");
   g->reason.store(why, std::memory_order_relaxed);  // read by dumps
   g->since.store(sched.coarse_now.load(std::memory_order_relaxed), std::memory_order_relaxed);
   g->parked_without_p = m->p == nullptr;

@@ -41,6 +41,7 @@
 #include <weft/detail/chan_core.hpp>
 
 #include "runtime/base/atomics.hpp"
+#include "runtime/base/user_code.hpp"
 #include "runtime/wait/basic_select.hpp"
 #include "runtime/wait/wait.hpp"
 
@@ -160,15 +161,18 @@ class basic_chan {
       std::memcpy(to, from, ops_.size);
       return;
     }
+    const user_code_under here(&lock_);
     ops_.move(to, from);
     ops_.destroy(from);
   }
   /// From a sender's own object, which it keeps.
   void move(void* to, void* from) noexcept {
-    if (ops_.move == nullptr)
+    if (ops_.move == nullptr) {
       std::memcpy(to, from, ops_.size);
-    else
-      ops_.move(to, from);
+      return;
+    }
+    const user_code_under here(&lock_);
+    ops_.move(to, from);
   }
   std::byte* slot(std::size_t i) noexcept { return slots_ + i * ops_.size; }
   void pop_ring(void* to) noexcept {

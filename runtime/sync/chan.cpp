@@ -67,6 +67,11 @@ void chan_throw_closed(const chan_core* c) {
                                                                     : "send on closed channel");
 }
 
+void chan_throw_past_the_end() {
+  throw std::logic_error(
+      "weft::chan: `*` of an iterator at the end: the channel is closed and drained; compare with end() first");
+}
+
 bool chan_is_sole(const chan_core* c) noexcept { return c->handles.load(std::memory_order_acquire) == 1; }
 
 [[noreturn]] static void wait_for_ever(wait_reason why) {

@@ -65,6 +65,8 @@ WEFT_EXPORT void chan_enter(chan_core* c, chan_side side) noexcept;
 WEFT_EXPORT void chan_leave(chan_core* c, chan_side side) noexcept;
 /// Throws channel_closed for a send, and says whether it was closed or all its receivers are gone.
 [[noreturn]] WEFT_EXPORT void chan_throw_closed(const chan_core* c);
+/// Throws std::logic_error: an iterator at the end of a channel has no value.
+[[noreturn]] WEFT_EXPORT void chan_throw_past_the_end();
 
 // A null core is the nil channel. `value` is moved from only if the send happens; `slot` is raw storage, filled if true
 // (ok) comes back.

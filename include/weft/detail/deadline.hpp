@@ -30,8 +30,9 @@ any_duration time_left(const std::chrono::time_point<Clock, Duration>& when) {
 template <class Clock, class Duration, class Attempt>
 bool try_until(const std::chrono::time_point<Clock, Duration>& when, Attempt attempt) {
   for (;;) {
-    if (attempt(time_left(when))) return true;
-    if (time_left(when).ns() == 0) return false;
+    // Qualified: the clock's namespace may have a `time_left` of its own.
+    if (attempt(detail::time_left(when))) return true;
+    if (detail::time_left(when).ns() == 0) return false;
   }
 }
 

@@ -41,7 +41,7 @@ struct timed_function_ops {
 
 template <class F>
 struct timed_function_ops_of {
-  static void call(void* f) { std::invoke(*static_cast<F*>(f)); }
+  static void call(void* f) { static_cast<void>(std::invoke(*static_cast<F*>(f))); }
   static void destroy(void* f) noexcept { std::destroy_at(static_cast<F*>(f)); }
   static constexpr timed_function_ops value{sizeof(F), alignof(F), call, destroy};
 };

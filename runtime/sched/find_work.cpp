@@ -77,11 +77,13 @@ G* steal_next(P* victim) noexcept {
 G* take_urgent_now(P* p) noexcept {
   if (sched.urgent_in_global() == 0) return nullptr;
   G* g = nullptr;
+  bool due = p->due_owed >= 0;
   {
     detail::spin_guard guard(sched.lock);
-    g = sched.global.pop_urgent();
+    g = sched.global.pop_urgent(due);
   }
   if (g == nullptr) return nullptr;
+  p->due_runs = due;
   if (p->share_counted == 0) p->share_counted = read_clock(p);
   p->urgent_runs = true;
   look_at_next_pick(p);
@@ -147,17 +149,20 @@ G* steal(M* m) noexcept {
 // An urgent fiber goes ahead of the own queue, but while both wait either has half of the time: the class runs as long as
 // the others just have, and they as long as it has, a slice at the most. A turn ends where its P is next looked at from
 // here. Counted in fibers it would starve the others: one that blocks again at once holds its P idle until the monitor has
-// seen that. And a hundred that are due, of some microseconds each, would each wait for one of their long turns.
+// seen that. And a hundred that are due, of some microseconds each, would each wait for one of their long turns. For the
+// same reason those that are due and those that came back without a P share the class's time in the same way.
 G* take_urgent(P* p) noexcept {
   if (!p->urgent_runs && p->urgent_owed >= 0 && sched.urgent_in_global() == 0) {
     p->share_counted = 0;
     p->urgent_owed = 0;
+    p->due_owed = 0;
     return nullptr;
   }
   const nanoseconds_t now = read_clock(p);
   if (p->share_counted != 0) {
     const nanoseconds_t had = now - p->share_counted;
     p->urgent_owed = std::clamp(p->urgent_owed + (p->urgent_runs ? -had : had), -slice, slice);
+    if (p->urgent_runs) p->due_owed = std::clamp(p->due_owed + (p->due_runs ? -had : had), -slice, slice);
   }
   p->share_counted = now;
   p->urgent_runs = false;

@@ -2,7 +2,7 @@
 // The queue that all Ps share: what overflows a ring, what is made ready without a P, and what parked without one.
 //
 // Two classes. `urgent` holds fibers that parked after they had lost their P, since they may hold what the others wait for,
-// and, by turns with these, fibers that came due or whose sockets did where the queue of their P is slow (`queue_is_slow`).
+// and, sharing the time with these, fibers that came due or whose sockets did where the queue of their P is slow or full.
 // They go ahead, but for half of the time at most (`take_urgent` in find_work.cpp): a stream of fibers that come back
 // from blocking calls must not starve the others. Each list is first in, first out.
 //
@@ -79,9 +79,9 @@ class global_queue {
     publish();
   }
   G* pop_normal() noexcept { return pop_from(normal_); }
-  G* pop_urgent() noexcept {
-    due_is_next_ = !due_is_next_;
-    const bool due = urgent_.head == nullptr || (due_is_next_ && due_.head != nullptr);
+  /// `due`: whether one that is due is wanted, if there are both; then, whether it is one.
+  G* pop_urgent(bool& due) noexcept {
+    due = urgent_.head == nullptr || (due && due_.head != nullptr);
     return pop_from(due ? due_ : urgent_);
   }
   /// Walks over all of them: for an M that may run nothing else.
@@ -110,7 +110,6 @@ class global_queue {
     due_size_.store(due_.size, std::memory_order_relaxed);
   }
   g_list normal_, urgent_, due_;
-  bool due_is_next_ = false;
   detail::atomic<std::uint32_t> normal_size_{0};
   detail::atomic<std::uint32_t> urgent_size_{0};
   detail::atomic<std::uint32_t> due_size_{0};

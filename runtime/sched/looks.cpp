@@ -29,7 +29,7 @@ void look_pacer::note_turn(P& p, p_notes& notes, nanoseconds_t now, nanoseconds_
   if (turn < notes.turn && now < notes.turn_until) return;
   notes.turn = turn;
   notes.turn_until = now + remembered;
-  p.turn_us.store(static_cast<std::uint32_t>(turn / 1'000), std::memory_order_relaxed);
+  p.turn_ns.store(static_cast<std::uint32_t>(turn), std::memory_order_relaxed);
 }
 
 void look_pacer::measure(P& p, p_notes& notes, nanoseconds_t now) noexcept {
@@ -46,7 +46,10 @@ void look_pacer::measure(P& p, p_notes& notes, nanoseconds_t now) noexcept {
   if (p.look_every.load(std::memory_order_relaxed) != every) p.look_every.store(every, std::memory_order_relaxed);
   const std::uint32_t turns = picks - notes.picks;
   if (turns == 0 && !was_idle) {  // a turn that is not over is measured on
-    if (p.m.load(std::memory_order_relaxed) != nullptr) note_turn(p, notes, now, elapsed);
+    if (p.m.load(std::memory_order_relaxed) != nullptr)
+      note_turn(p, notes, now, elapsed);
+    else
+      notes.since = now;  // it is idle, and that is nobody's turn
     return;
   }
   note_turn(p, notes, now, was_idle ? 0 : elapsed / std::int64_t{turns});

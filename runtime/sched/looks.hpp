@@ -17,12 +17,12 @@
 // So what waits behind picks waits for 100 µs and a turn, or, where turns have just become long, till the monitor's next
 // look and a turn. What waits behind one turn is for retake.hpp.
 //
-// It also notes how long turns last (`turn_us`: the longest average in 20 ms, and what a turn under way has lasted so far),
+// It also notes how long turns last (`turn_ns`: the longest average in 20 ms, and what a turn under way has lasted so far),
 // from which the holder tells how long its ring would hold somebody up (`queue_is_slow`).
 //
 // A P that was idle in between is left at 61: its holder has looked at everything before it gave it up.
 //
-// `picks`, `looks`: stored by the holder, read by the monitor. `look_every`, `turn_us`: the other way.
+// `picks`, `looks`: stored by the holder, read by the monitor. `look_every`, `turn_ns`: the other way.
 // `times_idle`: stored under the scheduler's lock. All relaxed, they are hints. The others belong to the holder.
 #pragma once
 
@@ -53,9 +53,12 @@ inline void grant_look(P* p) noexcept {
   p->chain_since = ring_is_owed;
 }
 
-/// Whether what goes to the tail of the ring may wait there for some milliseconds.
+/// Returns true if what goes to the tail of the ring may wait there for some milliseconds: for all that is in it, and for
+/// this P's share of the global queue, with which a ring that overflows takes turns.
 inline bool queue_is_slow(const P& p) noexcept {
-  return std::uint64_t{p.queue.size()} * p.turn_us.load(std::memory_order_relaxed) >= 4'000;
+  const auto procs = static_cast<std::uint32_t>(sched.procs.load(std::memory_order_relaxed));
+  const std::uint64_t before = p.queue.size() + sched.normal_in_global() / procs;
+  return before * p.turn_ns.load(std::memory_order_relaxed) >= 4'000'000;
 }
 
 /// Counts a look, and says when the next one is. The holder of `p`.

@@ -51,6 +51,7 @@ struct alignas(64) P {
   bool global_went_last = false;           ///< of the looks, the last one took from the global queue
   bool timer_went_last = false;            ///< of the visits to the M's loop, the last one let a due fiber go first
   std::uint32_t fired_until = 0;           ///< place in the ring: those that timers have made ready are before it
+  nanoseconds_t held_up_since = 0;         ///< what fires waits in a slow ring behind what fired before; 0: it does not
   std::uint32_t yields_in_a_row = 0;       ///< since a yield last took from the global queue, while something was there
   nanoseconds_t chain_since =
       0;  ///< first look that saw the fibers of `runnext` go on; 0: the ring had its turn; see end_chain
@@ -58,6 +59,8 @@ struct alignas(64) P {
   nanoseconds_t share_counted =
       0;  ///< till then time is counted in `urgent_owed`; 0: it is not, as no urgent fiber waits
   nanoseconds_t urgent_owed = 0;  ///< so much more the others have had of late than the urgent ones, or, below 0, less
+  bool due_runs = false;          ///< if an urgent one was picked, it was one that is due
+  nanoseconds_t due_owed = 0;     ///< the same among the urgent ones: those that are due, and the others
   nanoseconds_t polled = 0;       ///< when the poller was last looked at, about
   std::int32_t number = 0;
   unsigned free_count = 0;
@@ -71,7 +74,7 @@ struct alignas(64) P {
   detail::atomic<M*> m{nullptr};                          ///< who holds it; the monitor reads it
   detail::atomic<std::uint32_t> looks{0};                 ///< so far; stored by the holder, read by the monitor
   detail::atomic<std::uint32_t> look_every{rarest_look};  ///< picks from look to look; stored by the monitor
-  detail::atomic<std::uint32_t> turn_us{0};               ///< how long turns have been of late; stored by the monitor
+  detail::atomic<std::uint32_t> turn_ns{0};               ///< how long turns have been of late; stored by the monitor
   detail::atomic<std::uint32_t> times_idle{0};            ///< written under the scheduler's lock
   stack_cache stacks;
 

@@ -141,7 +141,7 @@ void submit_new(G* g) noexcept {
 }
 
 // A batch keeps its order and goes to the ring: to let the last one jump the queue by `runnext`, as Go does, helps
-// nobody here.
+// nobody here. `ahead`: those that are due go to the urgent class.
 static void ready_batch(M* m, g_list batch, bool ahead) noexcept {
   P* p = m != nullptr ? m->p : nullptr;
   g_list to_global, due;
@@ -187,7 +187,10 @@ void wake_all(g_list batch) noexcept {
 }
 
 void ready_from_loop(M* m, g_list batch, bool ahead) noexcept {
-  if (batch.head != nullptr) ready_batch(m, batch, ahead);
+  if (batch.head == nullptr) return;
+  // What the ring has no room for would wait behind all of the global queue.
+  const bool fits = m->p == nullptr || m->p->queue.size() + batch.size <= run_queue<G>::capacity;
+  ready_batch(m, batch, ahead || !fits);
 }
 
 bool take_ready(M* m, G* g) noexcept {

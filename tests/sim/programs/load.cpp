@@ -419,6 +419,145 @@ void wake_and_compute_on() {
   });
 }
 
+// They lie in the ring, apart from each other, when its turns become long.
+void sleepers_when_turns_become_long() {
+  weft::run({.maxprocs = 1}, [&] {
+    bool stop = false, record = false;
+    instant turn = 20 * us;
+    lateness late;
+    weft::scope s;
+    for (int i = 0; i < 30; ++i)
+      s.go([&] {
+        while (!stop) {
+          compute(turn);
+          weft::yield();
+        }
+      });
+    for (int i = 0; i < 8; ++i)
+      s.go([&] {
+        while (!stop) {
+          const instant d = 150 * us + static_cast<instant>(choose(250'000));
+          const instant before = now();
+          weft::sleep_for(ns(d));
+          if (record) late.add(now() - before - d);
+          compute(3 * us);
+        }
+      });
+    weft::sleep_for(30ms);
+    turn = 5 * ms;
+    const instant b = now();
+    while (now() - b < 500 * ms) weft::sleep_for(20ms);
+    record = true;
+    const instant c = now();
+    while (now() - c < 500 * ms) weft::sleep_for(20ms);
+    stop = true;
+    s.join();
+    if (current_plan().in_time())
+      late.expect_at_most(50 * ms, "sleepers are late half a second after turns became long");
+  });
+}
+
+// The same where turns stay as they are, and the ring becomes long.
+void sleepers_when_the_ring_becomes_long() {
+  weft::run({.maxprocs = 1}, [&] {
+    bool stop = false, record = false;
+    lateness late;
+    weft::scope s;
+    const auto yielders = [&](int n) {
+      for (int i = 0; i < n; ++i)
+        s.go([&] {
+          while (!stop) {
+            compute(300 * us);
+            weft::yield();
+          }
+        });
+    };
+    yielders(6);
+    for (int i = 0; i < 6; ++i)
+      s.go([&] {
+        while (!stop) {
+          const instant d = 500 * us + static_cast<instant>(choose(1'000'000));
+          const instant before = now();
+          weft::sleep_for(ns(d));
+          if (record) late.add(now() - before - d);
+          compute(3 * us);
+        }
+      });
+    weft::sleep_for(30ms);
+    yielders(200);
+    const instant b = now();
+    while (now() - b < 1000 * ms) weft::sleep_for(20ms);
+    record = true;
+    const instant c = now();
+    while (now() - c < 1000 * ms) weft::sleep_for(20ms);
+    stop = true;
+    s.join();
+    if (current_plan().in_time()) late.expect_at_most(40 * ms, "sleepers are late a second after the ring became long");
+  });
+}
+
+// As many_sleepers_beside_long_turns, and some that come back from blocking(f) and compute as long.
+void many_sleepers_beside_urgent_turns() {
+  weft::run({.maxprocs = 1}, [&] {
+    bool stop = false;
+    lateness late;
+    weft::scope s;
+    for (int i = 0; i < 4; ++i)
+      s.go([&] {
+        while (!stop) {
+          compute(3 * ms);
+          weft::yield();
+        }
+      });
+    for (int i = 0; i < 6; ++i)
+      s.go([&] {
+        while (!stop) {
+          weft::blocking([] { block(2 * ms); });
+          weft::yield();
+          compute(3 * ms);
+        }
+      });
+    for (int i = 0; i < 40; ++i)
+      s.go([&] {
+        for (int k = 0; k < 5; ++k) {
+          late.sleep(ms);
+          compute(5 * us);
+        }
+      });
+    weft::sleep_for(200ms);
+    stop = true;
+    s.join();
+    if (current_plan().in_time())
+      late.expect_at_most(2 * a_slice_and(4 * 3 * ms + 6 * 3 * ms), "many that sleep beside urgent turns are late");
+  });
+}
+
+// More than the ring has room for are due at a time, beside more than it could hold.
+void herd_beside_many_yielders() {
+  weft::run({.maxprocs = 1}, [&] {
+    bool stop = false;
+    lateness late;
+    weft::scope s;
+    for (int i = 0; i < 1500; ++i)
+      s.go([&] {
+        while (!stop) {
+          compute(10 * us);
+          weft::yield();
+        }
+      });
+    for (int i = 0; i < 300; ++i)
+      s.go([&] {
+        while (!stop) {
+          late.sleep(10 * ms - now() % (10 * ms));
+        }
+      });
+    weft::sleep_for(100ms);
+    stop = true;
+    s.join();
+    if (current_plan().in_time()) late.expect_at_most(a_slice_and(30 * ms), "a herd beside many yielders is late");
+  });
+}
+
 // Those that none computes beside: a few turns, and a thread's slice.
 constexpr bounds beside_short_turns = {.ready = 4 * ms, .ready_beside_idle = 3 * ms, .overdue = 2 * ms};
 
@@ -451,6 +590,18 @@ constexpr program all[] = {
     {"entries_keep_the_p", entries_keep_the_p, load},
     {"sleeper_beside_slices", sleeper_beside_slices, {.ready = 2 * ms, .ready_beside_idle = ms, .overdue = 4'500 * us}},
     {"urgent_fibers_starve_others", urgent_fibers_starve_others, beside_short_turns},
+    {"sleepers_when_turns_become_long",
+     sleepers_when_turns_become_long,
+     {.ready = 300 * ms, .ready_beside_idle = 3 * ms, .overdue = 30 * ms}},
+    {"sleepers_when_the_ring_becomes_long",
+     sleepers_when_the_ring_becomes_long,
+     {.ready = 300 * ms, .ready_beside_idle = 3 * ms, .overdue = 30 * ms}},
+    {"many_sleepers_beside_urgent_turns",
+     many_sleepers_beside_urgent_turns,
+     {.ready = 300 * ms, .ready_beside_idle = 3 * ms, .overdue = 30 * ms}},
+    {"herd_beside_many_yielders",
+     herd_beside_many_yielders,
+     {.ready = 300 * ms, .ready_beside_idle = 3 * ms, .overdue = 30 * ms}},
     {"wake_and_compute_on", wake_and_compute_on, {.ready = 18 * ms, .ready_beside_idle = 18 * ms, .overdue = ms}},
 };
 

@@ -125,10 +125,12 @@ void sleepers_beside_yielders() {
   });
 }
 
-// Whoever was due before has its turn before. They sleep for longer than it takes to lie down.
+// Whoever was due before has its turn before. They sleep for longer than it takes to lie down. Where the ring becomes slow
+// with some of them in it, the next ones go ahead of it, and so of these.
 void sleepers_in_their_order() {
   weft::run({.maxprocs = 1}, [] {
-    bool stop = false, in_order = true;
+    bool stop = false;
+    int passed = 0;
     const instant turn = maybe(2) ? 200 * us : ms;
     auto last = weft::clock::now();
     weft::scope s;
@@ -137,7 +139,7 @@ void sleepers_in_their_order() {
         for (int k = 0; k < 12; ++k) {
           const auto due = weft::clock::now() + 300us + ns(static_cast<instant>(choose(1'000'000)));
           weft::sleep_until(due);
-          if (due < last) in_order = false;
+          if (due < last) ++passed;
           last = due;
         }
       });
@@ -152,7 +154,8 @@ void sleepers_in_their_order() {
     s.join();
     stop = true;
     others.join();
-    if (current_plan().in_time()) expect(in_order, "one that slept was passed by one that was due later");
+    if (current_plan().in_time())
+      expect(passed <= (turn == ms ? 24 : 4), "those that slept were passed by some that were due later");
   });
 }
 

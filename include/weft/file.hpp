@@ -31,6 +31,7 @@
 #include <system_error>
 #include <utility>
 
+#include <weft/detail/buffer.hpp>
 #include <weft/detail/export.hpp>
 
 namespace weft {
@@ -69,9 +70,9 @@ class WEFT_EXPORT file {
   /// file, or with an error. With O_DIRECT offset, size and address must be multiples of the device's block.
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> to);
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> to, std::error_code& error);
-  std::size_t read_at(std::uint64_t offset, std::span<char> to) { return read_at(offset, std::as_writable_bytes(to)); }
-  std::size_t read_at(std::uint64_t offset, std::span<char> to, std::error_code& error) {
-    return read_at(offset, std::as_writable_bytes(to), error);
+  std::size_t read_at(std::uint64_t offset, detail::char_buffer to) { return read_at(offset, to.bytes()); }
+  std::size_t read_at(std::uint64_t offset, detail::char_buffer to, std::error_code& error) {
+    return read_at(offset, to.bytes(), error);
   }
 
   /// Writes all of `from` at `offset`; a file that is shorter grows. Returns how many bytes were written, which are
@@ -80,11 +81,9 @@ class WEFT_EXPORT file {
   /// after `fsync`.
   std::size_t write_at(std::uint64_t offset, std::span<const std::byte> from);
   std::size_t write_at(std::uint64_t offset, std::span<const std::byte> from, std::error_code& error);
-  std::size_t write_at(std::uint64_t offset, std::span<const char> from) {
-    return write_at(offset, std::as_bytes(from));
-  }
-  std::size_t write_at(std::uint64_t offset, std::span<const char> from, std::error_code& error) {
-    return write_at(offset, std::as_bytes(from), error);
+  std::size_t write_at(std::uint64_t offset, detail::const_char_buffer from) { return write_at(offset, from.bytes()); }
+  std::size_t write_at(std::uint64_t offset, detail::const_char_buffer from, std::error_code& error) {
+    return write_at(offset, from.bytes(), error);
   }
 
   /// Waits until what was written, and the file's size and times, are on the device. An error of an earlier write that

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all objects of weft/net.hpp share: the descriptor behind them, and the conversion of spans.
+// What all objects of weft/net.hpp share: the descriptor behind them.
 #pragma once
 
 #include <chrono>
-#include <concepts>
-#include <cstddef>
-#include <span>
-#include <system_error>
 #include <utility>
 
 #include <weft/detail/export.hpp>
@@ -67,15 +63,6 @@ class WEFT_EXPORT net_object {
   }
   void give_back() noexcept;
 };
-
-inline std::span<std::byte> bytes_of(std::span<char> s) noexcept { return std::as_writable_bytes(s); }
-inline std::span<const std::byte> bytes_of(std::span<const char> s) noexcept { return std::as_bytes(s); }
-
-/// What the overloads for spans are for; everything else that is passed to read_some and write_some is a sequence of
-/// Asio buffers.
-template <class T>
-concept any_span =
-    std::convertible_to<T&, std::span<const std::byte>> || std::convertible_to<T&, std::span<const char>>;
 
 }  // namespace detail
 }  // namespace v0

@@ -3,13 +3,17 @@
 //
 // One operation reads from a stream at a time and one writes; more are queued in the order they came. A stream may be
 // used, and closed, by several fibers at once; moving and destroying it is for one that knows that the others have
-// left. A span over a string literal includes its terminating zero: write_all(std::string_view("text")).
+// left.
+//
+// Buffers are spans of std::byte, char or unsigned char, or what converts to one: arrays, vectors, strings. A string
+// literal does not compile, since its terminating zero would go along: write_all(std::string_view("text")).
 #pragma once
 
 #include <cstddef>
 #include <span>
 #include <system_error>
 
+#include <weft/detail/buffer.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/net_object.hpp>
 
@@ -25,33 +29,31 @@ class WEFT_EXPORT byte_stream : public detail::net_object {
   /// empty).
   std::size_t read_some(std::span<std::byte> to);
   std::size_t read_some(std::span<std::byte> to, std::error_code& error);
-  std::size_t read_some(std::span<char> to) { return read_some(detail::bytes_of(to)); }
-  std::size_t read_some(std::span<char> to, std::error_code& error) { return read_some(detail::bytes_of(to), error); }
+  std::size_t read_some(detail::char_buffer to) { return read_some(to.bytes()); }
+  std::size_t read_some(detail::char_buffer to, std::error_code& error) { return read_some(to.bytes(), error); }
 
   /// Fills `to`. An end before that is std::errc::connection_aborted. Nobody else reads in between. Returns how much
   /// was read, which is less only with an error.
   std::size_t read_exactly(std::span<std::byte> to);
   std::size_t read_exactly(std::span<std::byte> to, std::error_code& error);
-  std::size_t read_exactly(std::span<char> to) { return read_exactly(detail::bytes_of(to)); }
-  std::size_t read_exactly(std::span<char> to, std::error_code& error) {
-    return read_exactly(detail::bytes_of(to), error);
-  }
+  std::size_t read_exactly(detail::char_buffer to) { return read_exactly(to.bytes()); }
+  std::size_t read_exactly(detail::char_buffer to, std::error_code& error) { return read_exactly(to.bytes(), error); }
 
   /// Waits until something can be written, and writes at least one byte of `from` (if there is one); returns how many.
   /// To a dead peer, or a pipe that nobody reads: std::errc::broken_pipe or connection_reset, never a signal.
   std::size_t write_some(std::span<const std::byte> from);
   std::size_t write_some(std::span<const std::byte> from, std::error_code& error);
-  std::size_t write_some(std::span<const char> from) { return write_some(detail::bytes_of(from)); }
-  std::size_t write_some(std::span<const char> from, std::error_code& error) {
-    return write_some(detail::bytes_of(from), error);
+  std::size_t write_some(detail::const_char_buffer from) { return write_some(from.bytes()); }
+  std::size_t write_some(detail::const_char_buffer from, std::error_code& error) {
+    return write_some(from.bytes(), error);
   }
 
   /// Writes all of it; nobody else writes in between. Returns how much was written, which is less only with an error.
   std::size_t write_all(std::span<const std::byte> from);
   std::size_t write_all(std::span<const std::byte> from, std::error_code& error);
-  std::size_t write_all(std::span<const char> from) { return write_all(detail::bytes_of(from)); }
-  std::size_t write_all(std::span<const char> from, std::error_code& error) {
-    return write_all(detail::bytes_of(from), error);
+  std::size_t write_all(detail::const_char_buffer from) { return write_all(from.bytes()); }
+  std::size_t write_all(detail::const_char_buffer from, std::error_code& error) {
+    return write_all(from.bytes(), error);
   }
 
   /// The same for several pieces, by as few system calls as can be.

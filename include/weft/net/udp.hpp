@@ -7,6 +7,7 @@
 #include <string_view>
 #include <system_error>
 
+#include <weft/detail/buffer.hpp>
 #include <weft/detail/export.hpp>
 #include <weft/detail/net_object.hpp>
 #include <weft/net/endpoint.hpp>
@@ -40,9 +41,9 @@ class WEFT_EXPORT udp_socket : public detail::net_object {
   /// What is too large is std::errc::message_size. That it was sent does not mean that it arrives.
   std::size_t send_to(std::span<const std::byte> from, const endpoint& to);
   std::size_t send_to(std::span<const std::byte> from, const endpoint& to, std::error_code& error);
-  std::size_t send_to(std::span<const char> from, const endpoint& to) { return send_to(detail::bytes_of(from), to); }
-  std::size_t send_to(std::span<const char> from, const endpoint& to, std::error_code& error) {
-    return send_to(detail::bytes_of(from), to, error);
+  std::size_t send_to(detail::const_char_buffer from, const endpoint& to) { return send_to(from.bytes(), to); }
+  std::size_t send_to(detail::const_char_buffer from, const endpoint& to, std::error_code& error) {
+    return send_to(from.bytes(), to, error);
   }
 
   /// Waits for a datagram, and takes it. What does not fit into `to` is lost, and nothing says so: anybody can send
@@ -50,8 +51,8 @@ class WEFT_EXPORT udp_socket : public detail::net_object {
   /// byte more than the protocol allows tells a datagram that is too long (it fills the buffer). 0 bytes: an empty one.
   datagram recv_from(std::span<std::byte> to);
   datagram recv_from(std::span<std::byte> to, std::error_code& error);
-  datagram recv_from(std::span<char> to) { return recv_from(detail::bytes_of(to)); }
-  datagram recv_from(std::span<char> to, std::error_code& error) { return recv_from(detail::bytes_of(to), error); }
+  datagram recv_from(detail::char_buffer to) { return recv_from(to.bytes()); }
+  datagram recv_from(detail::char_buffer to, std::error_code& error) { return recv_from(to.bytes(), error); }
 
   /// Where it is bound, with the port that port 0 became. Never waits.
   [[nodiscard]] endpoint local_endpoint() const noexcept { return local_; }

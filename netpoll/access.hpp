@@ -23,6 +23,9 @@ struct net_access {
     return {d, std::move(file)};
   }
   static net::tcp_listener listener(descriptor* d, const net::endpoint& local) noexcept { return {d, local}; }
+  static net::udp_socket datagrams(descriptor* d, const net::endpoint& local, bool v6) noexcept {
+    return {d, local, v6};
+  }
 };
 
 }  // namespace weft::rt

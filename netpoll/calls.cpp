@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <cerrno>
+#include <limits>
 
 #include "netpoll/os.hpp"
 #include "runtime/fiber/overflow.hpp"
@@ -143,7 +144,9 @@ ssize_t without_sigpipe(F call) noexcept {
 [[gnu::noinline]] int bind_now(int fd, const sockaddr* to, socklen_t length) noexcept {
   return or_errno(os::bind(fd, to, length));
 }
-[[gnu::noinline]] int listen_now(int fd) noexcept { return or_errno(os::listen(fd, SOMAXCONN)); }
+[[gnu::noinline]] int listen_now(int fd, int backlog) noexcept {
+  return or_errno(os::listen(fd, backlog != 0 ? backlog : std::numeric_limits<int>::max()));
+}
 [[gnu::noinline]] int shutdown_now(int fd, int how) noexcept { return or_errno(os::shutdown(fd, how)); }
 
 [[gnu::noinline]] int set_option_now(int fd, int level, int name, int value) noexcept {

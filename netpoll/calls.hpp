@@ -37,7 +37,7 @@ int accept_now(int fd, sockaddr_storage& peer) noexcept;  // non-blocking, close
 int socket_now(int family, int type) noexcept;
 int connect_now(int fd, const sockaddr* to, socklen_t length) noexcept;
 int bind_now(int fd, const sockaddr* to, socklen_t length) noexcept;
-int listen_now(int fd) noexcept;
+int listen_now(int fd, int backlog) noexcept;  // 0: as many as the system allows
 int shutdown_now(int fd, int how) noexcept;
 int set_option_now(int fd, int level, int name, int value) noexcept;
 int pending_error_now(int fd) noexcept;  // SO_ERROR, positive

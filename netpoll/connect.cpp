@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <exception>
+#include <mutex>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -17,6 +19,7 @@
 #include <utility>
 
 #include <weft/chan.hpp>
+#include <weft/mutex.hpp>
 #include <weft/scope.hpp>
 
 #include "netpoll/connect.hpp"
@@ -25,7 +28,7 @@
 #include "netpoll/address.hpp"
 #include "netpoll/calls.hpp"
 #include "netpoll/failure.hpp"
-#include "netpoll/os.hpp"
+#include "netpoll/raw_socket.hpp"
 
 namespace weft {
 namespace rt {
@@ -52,22 +55,26 @@ bool connected_to_itself(int fd) noexcept {
          endpoint_access::from(local) == endpoint_access::from(peer);
 }
 
-descriptor* connect_once(const net::endpoint& to, failure& why) noexcept {
-  sockaddr_storage address;
+descriptor* connect_once(const net::endpoint& to, const net::connect_options& options, failure& why) {
+  sockaddr_storage address, local;
   const socklen_t length = endpoint_access::to(to, address);
-  const int fd = socket_now(address.ss_family, SOCK_STREAM);
-  if (fd < 0) {
-    why.error = -fd;
-    return nullptr;
+  raw_socket s(address.ss_family, SOCK_STREAM, why);
+  if (why) return nullptr;
+  set_option_now(s.fd(), IPPROTO_TCP, TCP_NODELAY, 1);
+  if (options.before_connect) options.before_connect(s.fd());
+  if (options.local != net::endpoint()) {
+    // A port that the kernel is to choose, it chooses for the peer (a chosen one it would take from all peers); one that
+    // is given is shared by the attempts, and may have had a connection before.
+    if (options.local.port() == 0)
+      set_option_now(s.fd(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    else
+      set_option_now(s.fd(), SOL_SOCKET, SO_REUSEADDR, 1);
+    const socklen_t local_length = endpoint_access::to(options.local, local);
+    if (!s.succeeded(bind_now(s.fd(), reinterpret_cast<const sockaddr*>(&local), local_length), why)) return nullptr;
   }
-  set_option_now(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  const int result = connect_now(fd, reinterpret_cast<const sockaddr*>(&address), length);
-  if (result != 0 && result != -EINPROGRESS && result != -EINTR) {
-    os::close(fd);
-    why.error = -result;
-    return nullptr;
-  }
-  descriptor* const d = open_descriptor(fd, true, why.error);
+  const int result = connect_now(s.fd(), reinterpret_cast<const sockaddr*>(&address), length);
+  if (result != -EINPROGRESS && result != -EINTR && !s.succeeded(result, why)) return nullptr;
+  descriptor* const d = s.open(file_kind::tcp, true, why);
   if (d == nullptr || result == 0) return d;
   d->begin(direction::write);  // no other thread knows of it: at once
   why = await_connection(*d);
@@ -77,9 +84,9 @@ descriptor* connect_once(const net::endpoint& to, failure& why) noexcept {
   return nullptr;
 }
 
-descriptor* connect_to(const net::endpoint& to, failure& why) noexcept {
+descriptor* connect_to(const net::endpoint& to, const net::connect_options& options, failure& why) {
   for (int attempt = 0; attempt < 3; ++attempt) {
-    descriptor* const d = connect_once(to, why);
+    descriptor* const d = connect_once(to, options, why);
     if (d == nullptr || !connected_to_itself(d->fd())) return d;
     release_descriptor(d);
   }
@@ -91,21 +98,37 @@ struct outcome {
   net::tcp_stream stream;
   failure why;
   std::size_t which = 0;
+  std::exception_ptr thrown;
 };
 
-connected race(const std::vector<net::endpoint>& to, nanoseconds_t stagger) {
+/// Calls the program's function for one attempt at a time, though several of them may be under way.
+net::connect_options one_at_a_time(const net::connect_options& options, mutex& turn) {
+  if (!options.before_connect) return options;
+  return {options.local, [&f = options.before_connect, &turn](int fd) {
+            const std::lock_guard mine(turn);
+            f(fd);
+          }};
+}
+
+connected race(const std::vector<net::endpoint>& to, nanoseconds_t stagger, const net::connect_options& wanted) {
   connected result;
   result.why = {ECONNREFUSED};
+  mutex turn;
+  const net::connect_options options = one_at_a_time(wanted, turn);
   weft::chan<outcome> outcomes(static_cast<std::ptrdiff_t>(to.size()));
   scope attempts;
   std::size_t started = 0, ended = 0, first_failed = to.size();
-  while (ended < to.size() && !result.stream) {
+  while (ended < to.size() && !result.stream && !result.thrown) {
     std::optional<outcome> one;
     if (started < to.size()) {
-      attempts.go([outcomes, to = to[started], which = started] {
+      attempts.go([outcomes, &options, to = to[started], which = started] {
         outcome mine;
         mine.which = which;
-        if (descriptor* d = connect_to(to, mine.why)) mine.stream = net_access::stream(d, to);
+        try {
+          if (descriptor* d = connect_to(to, options, mine.why)) mine.stream = net_access::stream(d, to);
+        } catch (...) {
+          mine.thrown = std::current_exception();
+        }
         static_cast<void>(outcomes.try_send(std::move(mine)));
       });
       ++started;
@@ -117,7 +140,9 @@ connected race(const std::vector<net::endpoint>& to, nanoseconds_t stagger) {
     if (!one) continue;  // slow: the next one starts beside it
     ++ended;
     if (one->stream) {
-      result = {std::move(one->stream), {}, to[one->which]};
+      result = {std::move(one->stream), {}, to[one->which], {}};
+    } else if (one->thrown) {
+      result.thrown = one->thrown;
     } else if (one->which < first_failed) {
       first_failed = one->which;
       result.why = one->why;
@@ -153,15 +178,16 @@ std::vector<net::endpoint> interleaved(std::vector<net::endpoint> list) {
   return result;
 }
 
-connected connect_first(const std::vector<net::endpoint>& to, nanoseconds_t stagger) {
+connected connect_first(const std::vector<net::endpoint>& to, nanoseconds_t stagger,
+                        const net::connect_options& options) {
   connected result;
   if (to.size() == 1) {  // usually: no fiber is needed
     result.last = to.front();
-    if (descriptor* d = connect_to(to.front(), result.why)) result.stream = net_access::stream(d, to.front());
+    if (descriptor* d = connect_to(to.front(), options, result.why)) result.stream = net_access::stream(d, to.front());
     return result;
   }
   try {
-    return race(to, stagger);
+    return race(to, stagger, options);
   } catch (const cancelled&) {
     result.why = {ECANCELED, true};
   } catch (const std::system_error& no_fiber) {
@@ -182,38 +208,70 @@ using namespace rt;
 
 namespace net {
 
-static tcp_stream connect_at(std::string_view where, failure& why, std::error_code& error, std::string& detail) {
+/// Returns true if the call may go on; else `at` says that it is cancelled.
+static bool may_connect(lookup& at) {
   need_runtime("connect");
-  why = cancelled_at_entry();
-  error = to_code(why);
-  if (why) return {};
-  lookup at = look_up(where, false);
-  error = at.error;
-  why.cancelled = at.cancelled;
-  detail = std::move(at.detail);
-  if (at.found.empty()) return {};
-  connected result = connect_first(interleaved(std::move(at.found)), between_attempts);
-  why = result.why;
-  error = to_code(why);
-  detail = result.last.to_string();
+  const failure why = cancelled_at_entry();
+  at.error = to_code(why);
+  at.cancelled = why.cancelled;
+  return !why;
+}
+
+static lookup remote_address(std::string_view where) {
+  lookup at;
+  return may_connect(at) ? look_up(where, false) : at;
+}
+
+static lookup remote_address(const endpoint& where) {
+  lookup at;
+  if (may_connect(at)) at.found = {where};
+  return at;
+}
+
+/// Says in `at` what went wrong.
+static tcp_stream connect_at(lookup& at, const connect_options& options) {
+  if (at.error) return {};
+  if (options.local != endpoint())
+    std::erase_if(at.found, [&](const endpoint& each) { return each.is_v6() != options.local.is_v6(); });
+  if (at.found.empty()) {
+    at.error = {EAFNOSUPPORT, std::system_category()};
+    at.detail = "from " + options.local.to_string();
+    return {};
+  }
+  connected result = connect_first(interleaved(std::move(at.found)), between_attempts, options);
+  if (result.thrown) std::rethrow_exception(result.thrown);
+  at.error = to_code(result.why);
+  at.cancelled = result.why.cancelled;
+  at.detail = result.last.to_string();
   return std::move(result.stream);
 }
 
-tcp_stream connect(std::string_view where, std::error_code& error) {
-  failure why;
-  std::string detail;
-  return connect_at(where, why, error, detail);
+tcp_stream connect(std::string_view where, const connect_options& options, std::error_code& error) {
+  lookup at = remote_address(where);
+  tcp_stream result = connect_at(at, options);
+  error = at.error;
+  return result;
 }
 
-tcp_stream connect(std::string_view where) {
-  failure why;
-  std::error_code error;
-  std::string detail;
-  tcp_stream result = connect_at(where, why, error, detail);
-  if (!error) return result;
-  if (why.cancelled) throw_cancelled();
-  throw std::system_error(
-      error, "weft::net: connect to \"" + std::string(where) + "\"" + (detail.empty() ? "" : " (" + detail + ")"));
+tcp_stream connect(std::string_view where, const connect_options& options) {
+  lookup at = remote_address(where);
+  tcp_stream result = connect_at(at, options);
+  if (at.error) raise(at, "connect to " + quoted(where));
+  return result;
+}
+
+tcp_stream connect(const endpoint& where, const connect_options& options, std::error_code& error) {
+  lookup at = remote_address(where);
+  tcp_stream result = connect_at(at, options);
+  error = at.error;
+  return result;
+}
+
+tcp_stream connect(const endpoint& where, const connect_options& options) {
+  lookup at = remote_address(where);
+  tcp_stream result = connect_at(at, options);
+  if (at.error) raise(at, "connect to an endpoint");
+  return result;
 }
 
 }  // namespace net

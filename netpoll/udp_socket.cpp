@@ -5,12 +5,11 @@
 #include <netinet/in.h>
 
 #include <string>
-#include <utility>
 
+#include "netpoll/access.hpp"
 #include "netpoll/address.hpp"
 #include "netpoll/calls.hpp"
-#include "netpoll/open.hpp"
-#include "netpoll/os.hpp"
+#include "netpoll/raw_socket.hpp"
 #include "netpoll/side.hpp"
 
 namespace weft {
@@ -20,25 +19,32 @@ using namespace rt;
 
 namespace {
 
-int bound_socket(const net::endpoint& at, net::endpoint& local, failure& why) noexcept {
+descriptor* bind_to(const net::endpoint& at, const net::bind_options& options, net::endpoint& local,
+                    failure& why) noexcept {
   sockaddr_storage address;
   const socklen_t length = endpoint_access::to(at, address);
-  const int fd = socket_now(address.ss_family, SOCK_DGRAM);
-  if (fd < 0) {
-    why.error = -fd;
-    return -1;
-  }
-  set_option_now(fd, SOL_SOCKET, SO_BROADCAST, 1);  // as Go does: sending to such an address is intent enough
-  if (at.is_v6()) set_option_now(fd, IPPROTO_IPV6, IPV6_V6ONLY, at.address() == "::" ? 0 : 1);
-  int result = bind_now(fd, reinterpret_cast<const sockaddr*>(&address), length);
-  if (result == 0) result = local_address_now(fd, address);
-  if (result != 0) {
-    os::close(fd);
-    why.error = -result;
-    return -1;
-  }
+  raw_socket s(address.ss_family, SOCK_DGRAM, why);
+  if (why) return nullptr;
+  set_option_now(s.fd(), SOL_SOCKET, SO_BROADCAST, 1);  // as Go does: sending to such an address is intent enough
+  if (at.is_v6()) set_option_now(s.fd(), IPPROTO_IPV6, IPV6_V6ONLY, at.is_unspecified() ? 0 : 1);
+  if ((options.reuse_port && !s.succeeded(set_option_now(s.fd(), SOL_SOCKET, SO_REUSEPORT, 1), why)) ||
+      (options.reuse_address && !s.succeeded(set_option_now(s.fd(), SOL_SOCKET, SO_REUSEADDR, 1), why)) ||
+      !s.succeeded(bind_now(s.fd(), reinterpret_cast<const sockaddr*>(&address), length), why) ||
+      !s.succeeded(local_address_now(s.fd(), address), why))
+    return nullptr;
   local = endpoint_access::from(address);
-  return fd;
+  return s.open(file_kind::socket, false, why);
+}
+
+/// Says in `at` what went wrong.
+net::udp_socket bind_at(lookup& at, const net::bind_options& options) {
+  net::endpoint local;
+  bool v6 = false;
+  descriptor* const d = open_first(at, [&](const net::endpoint& each, failure& why) {
+    v6 = each.is_v6();
+    return bind_to(each, options, local, why);
+  });
+  return net_access::datagrams(d, local, v6);
 }
 
 std::size_t send_datagram(descriptor* d, bool v6, std::span<const std::byte> from, const net::endpoint& to,
@@ -70,46 +76,42 @@ net::datagram receive_datagram(descriptor* d, std::span<std::byte> to, failure& 
 
 namespace net {
 
-struct udp_socket::bound {
-  descriptor* d = nullptr;
-  endpoint local;
-  bool v6 = false;
-  std::error_code error;
-  bool cancelled = false;
-  std::string detail;
-};
-
-udp_socket::bound udp_socket::bind_at(std::string_view where) {
+static lookup local_address(std::string_view where) {
   need_runtime("udp_socket::bind");
-  lookup at = look_up(where, true, SOCK_DGRAM);
-  bound result{nullptr, {}, false, at.error, at.cancelled, std::move(at.detail)};
-  for (const endpoint& each : at.found) {
-    failure why;
-    const int fd = bound_socket(each, result.local, why);
-    if (fd >= 0) result.d = open_descriptor(fd, false, why.error);
-    result.error = to_code(why);
-    result.detail = each.to_string();
-    if (result.d == nullptr) continue;
-    result.d->kind = file_kind::socket;
-    result.v6 = each.is_v6();
-    break;
-  }
+  return look_up(where, true, SOCK_DGRAM);
+}
+
+static lookup local_address(const endpoint& where) {
+  need_runtime("udp_socket::bind");
+  return {{where}, {}, false, {}};
+}
+
+udp_socket udp_socket::bind(std::string_view where, const bind_options& options, std::error_code& error) {
+  lookup at = local_address(where);
+  udp_socket result = bind_at(at, options);
+  error = at.error;
   return result;
 }
 
-udp_socket udp_socket::bind(std::string_view where, std::error_code& error) {
-  const bound b = bind_at(where);
-  error = b.error;
-  return udp_socket(b.d, b.local, b.v6);
+udp_socket udp_socket::bind(std::string_view where, const bind_options& options) {
+  lookup at = local_address(where);
+  udp_socket result = bind_at(at, options);
+  if (at.error) raise(at, "udp_socket::bind on " + quoted(where));
+  return result;
 }
 
-udp_socket udp_socket::bind(std::string_view where) {
-  const bound b = bind_at(where);
-  if (b.cancelled) throw_cancelled();
-  if (b.error)
-    throw std::system_error(b.error, "weft::net: udp_socket::bind on \"" + std::string(where) + '"' +
-                                         (b.detail.empty() ? "" : " (" + b.detail + ")"));
-  return udp_socket(b.d, b.local, b.v6);
+udp_socket udp_socket::bind(const endpoint& where, const bind_options& options, std::error_code& error) {
+  lookup at = local_address(where);
+  udp_socket result = bind_at(at, options);
+  error = at.error;
+  return result;
+}
+
+udp_socket udp_socket::bind(const endpoint& where, const bind_options& options) {
+  lookup at = local_address(where);
+  udp_socket result = bind_at(at, options);
+  if (at.error) raise(at, "udp_socket::bind on an endpoint");
+  return result;
 }
 
 std::size_t udp_socket::send_to(std::span<const std::byte> from, const endpoint& to) {

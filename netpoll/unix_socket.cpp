@@ -101,7 +101,7 @@ int bound_socket(const unix_address& at, socket_file& file, failure& why) noexce
   int result = bind_now(fd, at.get(), at.length);
   if (result == 0) {
     file.made();
-    result = listen_now(fd);
+    result = listen_now(fd, 0);
   }
   if (result == 0) return fd;
   os::close(fd);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -173,6 +174,70 @@ TEST(resolve, reuses_the_threads_that_it_blocks) {
     // A handful would do: those that run fibers, one that blocks, one that takes its place. A busy machine needs more.
     EXPECT_LE(threads.size(), 50u + static_cast<std::size_t>(weft::maxprocs()));
     EXPECT_LE(weft::debug::stats().threads, 50 + weft::maxprocs());
+  });
+}
+
+TEST(connect, takes_an_endpoint_and_an_address_to_come_from) {
+  weft::run([] {
+    auto listener = weft::net::listen("127.0.0.1:0");
+    const endpoint to = listener.local_endpoint();
+    auto ours = weft::net::connect(to, {.local = endpoint::parse("127.0.0.2:0")});
+    EXPECT_EQ(ours.local_endpoint().address(), "127.0.0.2");
+    EXPECT_EQ(listener.accept()->remote_endpoint(), ours.local_endpoint());
+    const endpoint given = nobodys_address();
+    auto from_there = weft::net::connect(to.to_string(), {.local = given});
+    EXPECT_EQ(from_there.local_endpoint(), given);
+    std::error_code error;
+    EXPECT_FALSE(weft::net::connect(to, {.local = endpoint::parse("192.0.2.1:0")}, error));
+    EXPECT_EQ(error, std::errc::address_not_available);
+    EXPECT_FALSE(weft::net::connect(to, {.local = endpoint::parse("[::1]:0")}, error));
+    EXPECT_EQ(error, std::errc::address_family_not_supported);
+    EXPECT_NE(message_of([&] { weft::net::connect(nobodys_address()); }).find("127.0.0.1:"), std::string::npos);
+  });
+}
+
+TEST(connect, an_address_to_come_from_chooses_the_family) {
+  weft::run([] {
+    auto listener = weft::net::listen("127.0.0.1:0");
+    const std::string port = std::to_string(listener.local_endpoint().port());
+    auto ours = weft::net::connect(':' + port, {.local = endpoint::parse("127.0.0.1:0")});
+    EXPECT_TRUE(ours.remote_endpoint().is_v4());
+    std::error_code error;
+    weft::net::connect(':' + port, {.local = endpoint::parse("[::1]:0")}, error);
+    EXPECT_TRUE(error);  // nobody listens by IPv6
+  });
+}
+
+TEST(connect, the_program_sees_each_socket_before_it_connects) {
+  weft::run([] {
+    auto listener = weft::net::listen("127.0.0.1:0");
+    std::set<int> seen;
+    const weft::net::connect_options options{.before_connect = [&](int fd) {
+      seen.insert(fd);
+      sockaddr_storage peer;
+      socklen_t size = sizeof peer;
+      EXPECT_EQ(getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size), -1);
+    }};
+    auto one = weft::net::connect(listener.local_endpoint(), options);
+    EXPECT_EQ(seen, std::set<int>{one.native_handle()});
+    const connected c = connect_first({nobodys_address(), listener.local_endpoint()}, an_hour, options);
+    EXPECT_TRUE(c.stream);
+    EXPECT_FALSE(c.thrown);
+  });
+}
+
+TEST(connect, what_the_program_throws_there_comes_out_and_leaves_no_descriptor) {
+  weft::run([] {
+    auto listener = weft::net::listen("127.0.0.1:0");
+    const endpoint to = listener.local_endpoint();
+    const auto before = open_descriptors();
+    const weft::net::connect_options options{.before_connect = [](int) { throw std::runtime_error("not this one"); }};
+    std::error_code error;
+    EXPECT_THROW(weft::net::connect(to, options), std::runtime_error);
+    EXPECT_THROW(weft::net::connect(to, options, error), std::runtime_error);
+    EXPECT_THROW(weft::net::connect(":80", options), std::runtime_error);  // two addresses: a race
+    EXPECT_TRUE(connect_first({to, to, to}, 0, options).thrown);
+    EXPECT_EQ(open_descriptors(), before);
   });
 }
 

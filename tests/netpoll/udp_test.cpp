@@ -190,18 +190,44 @@ TEST(udp, names_what_was_wrong) {
   });
 }
 
-TEST(endpoint, is_parsed_from_its_text) {
-  for (const char* good : {"127.0.0.1:80", "[::1]:65535", "0.0.0.0:0", "[fe80::1%1]:7"})
-    EXPECT_EQ(endpoint::parse(good).to_string(), good);
-  EXPECT_EQ(endpoint::parse(":80").to_string(), "0.0.0.0:80");
-  EXPECT_EQ(endpoint::parse("127.0.0.1:80"), endpoint::parse("127.0.0.1:80"));
-  for (const char* bad :
-       {"localhost:80", "127.0.0.1:http", "127.0.0.1", "::1:80", "127.0.0.1:65536", "[1.2.3.4.5]:1", ""}) {
+TEST(udp, takes_an_endpoint) {
+  weft::run([] {
+    auto a = udp_socket::bind(endpoint::parse("127.0.0.1:0"));
+    EXPECT_TRUE(a.local_endpoint().is_loopback());
     std::error_code error;
-    static_cast<void>(endpoint::parse(bad, error));
-    EXPECT_EQ(error, std::errc::invalid_argument) << bad;
-    EXPECT_NE(message_of([&] { static_cast<void>(endpoint::parse(bad)); }).find(bad), std::string::npos);
-  }
+    EXPECT_FALSE(udp_socket::bind(a.local_endpoint(), error));
+    EXPECT_EQ(error, std::errc::address_in_use);
+    EXPECT_NE(message_of([&] { udp_socket::bind(a.local_endpoint()); }).find(a.local_endpoint().to_string()),
+              std::string::npos);
+  });
+}
+
+TEST(udp, a_port_is_shared_only_by_those_that_all_ask_for_it) {
+  weft::run([] {
+    for (const weft::net::bind_options& options :
+         {weft::net::bind_options{.reuse_port = true}, weft::net::bind_options{.reuse_address = true}}) {
+      auto a = udp_socket::bind("127.0.0.1:0", options);
+      const std::string at = a.local_endpoint().to_string();
+      std::error_code error;
+      EXPECT_FALSE(udp_socket::bind(at, error));
+      EXPECT_EQ(error, std::errc::address_in_use);
+      EXPECT_TRUE(udp_socket::bind(at, options, error)) << error.message();
+    }
+  });
+}
+
+// Of a port that is taken by one family alone.
+TEST(udp, every_address_is_in_use_if_one_family_is) {
+  weft::run([] {
+    for (const char* taken : {"0.0.0.0:0", "[::1]:0"}) {
+      std::error_code error;
+      auto other = udp_socket::bind(taken, error);
+      if (error) continue;  // no IPv6 here
+      const std::string port = std::to_string(other.local_endpoint().port());
+      EXPECT_FALSE(udp_socket::bind(':' + port, error)) << taken;
+      EXPECT_EQ(error, std::errc::address_in_use) << taken;
+    }
+  });
 }
 
 }  // namespace

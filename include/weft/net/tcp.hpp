@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -89,18 +90,61 @@ class WEFT_EXPORT tcp_listener : public detail::net_object {
   endpoint local_;
 };
 
-/// listen opens a port for connections: "127.0.0.1:8080", "[::1]:8080", "localhost:8080"; ":8080" is every address of
-/// the machine, by IPv6 and IPv4; port 0 is any free one. A name is resolved on the calling thread, under
-/// weft::blocking. Without a runtime: std::logic_error.
-WEFT_EXPORT tcp_listener listen(std::string_view where);
-WEFT_EXPORT tcp_listener listen(std::string_view where, std::error_code& error);
+/// listen_options is what `listen` takes beside the address.
+struct listen_options {
+  /// How many connections may wait for `accept`, up to net.core.somaxconn. 0: as many as that.
+  int backlog = 0;
 
-/// connect waits until a connection stands: to "host:port" as above. Of a name with several addresses the first one
-/// that answers wins (RFC 8305): IPv6 and IPv4 in turn, the next one starts when one has failed or has not answered for
-/// 250 ms; the losers are closed. The error is that of the first address. Put a limit on it with with_timeout. Without
-/// a runtime: std::logic_error.
-WEFT_EXPORT tcp_stream connect(std::string_view where);
-WEFT_EXPORT tcp_stream connect(std::string_view where, std::error_code& error);
+  /// Several listeners may have the port, if all of them ask for it; the kernel shares the connections out among them
+  /// (SO_REUSEPORT).
+  bool reuse_port = false;
+
+  /// IPv6 alone: "[::]:80" and ":80" take no IPv4 then, a name is that of its IPv6 addresses, and an IPv4 address is
+  /// std::errc::invalid_argument.
+  bool v6_only = false;
+
+  /// Called with the socket before it is bound, for each address that is tried, to set options of its own. What it
+  /// throws comes out of `listen`. The descriptor stays the library's.
+  std::function<void(int fd)> before_bind{};
+};
+
+/// listen opens a port for connections: "127.0.0.1:8080", "[::1]:8080", "localhost:http"; ":8080" is every address of
+/// the machine, by IPv6 and IPv4; port 0 is any free one. It takes one address: of a name with several the first, IPv4's
+/// ahead of IPv6's. The next one is tried only where a family is not to be had. A port that is in use is
+/// std::errc::address_in_use, also if it is by one family alone; a text that is no address is invalid_argument. A name is
+/// resolved on the calling thread, under weft::blocking. Without a runtime: std::logic_error.
+///
+/// ```cpp
+/// auto ln = weft::net::listen(":8080", {.backlog = 128, .reuse_port = true});
+/// ```
+WEFT_EXPORT tcp_listener listen(std::string_view where, const listen_options& options = {});
+WEFT_EXPORT tcp_listener listen(std::string_view where, const listen_options& options, std::error_code& error);
+inline tcp_listener listen(std::string_view where, std::error_code& error) { return listen(where, {}, error); }
+WEFT_EXPORT tcp_listener listen(const endpoint& where, const listen_options& options = {});
+WEFT_EXPORT tcp_listener listen(const endpoint& where, const listen_options& options, std::error_code& error);
+inline tcp_listener listen(const endpoint& where, std::error_code& error) { return listen(where, {}, error); }
+
+/// connect_options is what `connect` takes beside the address.
+struct connect_options {
+  /// The address of this machine to connect from; port 0 is any free one. Addresses of the other family are not tried
+  /// (std::errc::address_family_not_supported if there is no other). endpoint(): as the kernel chooses.
+  endpoint local{};
+
+  /// Called with the socket before it connects, for each attempt, to set options of its own; by one attempt at a time.
+  /// What it throws comes out of `connect`. The descriptor stays the library's.
+  std::function<void(int fd)> before_connect{};
+};
+
+/// connect waits until a connection stands: to "host:port" as above (an empty host is this machine). Of a name with
+/// several addresses the first one that answers wins (RFC 8305): IPv6 and IPv4 in turn, the next one starts when one has
+/// failed or has not answered for 250 ms; the losers are closed. The error is that of the first address. Put a limit on
+/// it with with_timeout. Without a runtime: std::logic_error.
+WEFT_EXPORT tcp_stream connect(std::string_view where, const connect_options& options = {});
+WEFT_EXPORT tcp_stream connect(std::string_view where, const connect_options& options, std::error_code& error);
+inline tcp_stream connect(std::string_view where, std::error_code& error) { return connect(where, {}, error); }
+WEFT_EXPORT tcp_stream connect(const endpoint& where, const connect_options& options = {});
+WEFT_EXPORT tcp_stream connect(const endpoint& where, const connect_options& options, std::error_code& error);
+inline tcp_stream connect(const endpoint& where, std::error_code& error) { return connect(where, {}, error); }
 
 }  // namespace net
 }  // namespace v0

@@ -16,6 +16,17 @@ namespace weft {
 inline namespace v0 {
 namespace net {
 
+/// bind_options is what `udp_socket::bind` takes beside the address.
+struct bind_options {
+  /// Several sockets may have the port, if all of them ask for it; the kernel shares the datagrams out by their senders
+  /// (SO_REUSEPORT).
+  bool reuse_port = false;
+
+  /// Several sockets may have the port, if all of them ask for it; each gets what is sent to a group or a broadcast
+  /// address, and the last one what is sent to the port alone (SO_REUSEADDR).
+  bool reuse_address = false;
+};
+
 /// datagram is what `udp_socket::recv_from` tells of one: `auto [bytes, sender] = socket.recv_from(buffer);`
 struct datagram {
   std::size_t bytes = 0;   ///< how many are in the buffer
@@ -30,9 +41,14 @@ class WEFT_EXPORT udp_socket : public detail::net_object {
   udp_socket() noexcept = default;
 
   /// bind opens a socket on an address of this machine: "127.0.0.1:5353", "[::1]:0"; ":5353" is every address, by IPv6
-  /// and IPv4; port 0 is any free one. A name is resolved under weft::blocking. Without a runtime: std::logic_error.
-  static udp_socket bind(std::string_view where);
-  static udp_socket bind(std::string_view where, std::error_code& error);
+  /// and IPv4; port 0 is any free one. It takes one address, as `listen` does, and what is in use is
+  /// std::errc::address_in_use. A name is resolved under weft::blocking. Without a runtime: std::logic_error.
+  static udp_socket bind(std::string_view where, const bind_options& options = {});
+  static udp_socket bind(std::string_view where, const bind_options& options, std::error_code& error);
+  static udp_socket bind(std::string_view where, std::error_code& error) { return bind(where, {}, error); }
+  static udp_socket bind(const endpoint& where, const bind_options& options = {});
+  static udp_socket bind(const endpoint& where, const bind_options& options, std::error_code& error);
+  static udp_socket bind(const endpoint& where, std::error_code& error) { return bind(where, {}, error); }
 
   /// The largest payload of a datagram over IPv4.
   static constexpr std::size_t largest = 65507;
@@ -58,8 +74,7 @@ class WEFT_EXPORT udp_socket : public detail::net_object {
   [[nodiscard]] endpoint local_endpoint() const noexcept { return local_; }
 
  private:
-  struct bound;
-  static bound bind_at(std::string_view where);
+  friend struct rt::net_access;
   udp_socket(rt::descriptor* adopted, const endpoint& local, bool v6) noexcept
       : net_object(adopted), local_(local), v6_(v6) {}
 

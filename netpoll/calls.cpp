@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <cerrno>
+#include <cstring>
 #include <limits>
 
 #include "netpoll/os.hpp"
@@ -104,6 +105,57 @@ ssize_t without_sigpipe(F call) noexcept {
   return result;
 }
 
+[[gnu::noinline]] ssize_t send_passing_now(int fd, const void* from, std::size_t n, const int* passed,
+                                           std::size_t count) noexcept {
+  alignas(cmsghdr) char control[CMSG_SPACE(most_passed * sizeof(int))] = {};
+  iovec data{const_cast<void*>(from), n};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  if (count != 0) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(count * sizeof(int));
+    std::memcpy(CMSG_DATA(header), passed, count * sizeof(int));
+  }
+  const ssize_t result = or_errno(os::sendmsg(fd, &message, MSG_NOSIGNAL));
+  if (result == -EFAULT) [[unlikely]]
+    fault_on_guard(from, n);
+  return result;
+}
+
+[[gnu::noinline]] ssize_t recv_passing_now(int fd, void* to, std::size_t n, int* passed, std::size_t& count,
+                                           bool& lost) noexcept {
+  constexpr std::size_t for_others = 512;  // credentials or a security label, if the program has asked for them
+  alignas(cmsghdr) char control[CMSG_SPACE(most_passed * sizeof(int)) + for_others];
+  iovec data{to, n};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t result = or_errno(os::recvmsg(fd, &message, MSG_CMSG_CLOEXEC));
+  if (result == -EFAULT) [[unlikely]]
+    fault_on_guard(to, n);
+  count = 0;
+  if (result < 0) return result;
+  for (cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr; each = CMSG_NXTHDR(&message, each)) {
+    if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t here = (each->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    std::memcpy(passed + count, CMSG_DATA(each), here * sizeof(int));
+    count += here;
+  }
+  lost = (message.msg_flags & MSG_CTRUNC) != 0;
+  return result;
+}
+
+[[gnu::noinline]] int pair_now(int ends[2]) noexcept {
+  return or_errno(os::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends));
+}
+
 [[gnu::noinline]] int poll_now(int fd, short events) noexcept {
   pollfd what{fd, events, 0};
   const int n = os::poll(&what, 1, 0);
@@ -157,6 +209,10 @@ ssize_t without_sigpipe(F call) noexcept {
   int error = 0;
   socklen_t length = sizeof error;
   return os::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
+}
+
+[[gnu::noinline]] int get_option_now(int fd, int level, int name, void* value, socklen_t size) noexcept {
+  return or_errno(os::getsockopt(fd, level, name, value, &size));
 }
 
 [[gnu::noinline]] int local_address_now(int fd, sockaddr_storage& local) noexcept {

@@ -17,6 +17,8 @@
 
 namespace weft::rt {
 
+inline constexpr std::size_t most_passed = 253;  ///< the kernel's SCM_MAX_FD
+
 ssize_t recv_now(int fd, void* to, std::size_t n) noexcept;
 ssize_t send_now(int fd, const void* from, std::size_t n) noexcept;        // never a signal
 ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept;  // never a signal
@@ -28,6 +30,12 @@ ssize_t write_now(int fd, const void* from, std::size_t n) noexcept;
 ssize_t writev_now(int fd, const iovec* from, std::size_t count) noexcept;
 ssize_t send_to_now(int fd, const void* from, std::size_t n, const sockaddr* to, socklen_t length) noexcept;
 ssize_t recv_from_now(int fd, void* to, std::size_t n, sockaddr_storage& from) noexcept;
+/// With at most `most_passed` descriptors beside them; never a signal.
+ssize_t send_passing_now(int fd, const void* from, std::size_t n, const int* passed, std::size_t count) noexcept;
+/// The descriptors that came along, close-on-exec, are stored in `passed`, which has room for `most_passed`. `lost`: not
+/// all of them could be had.
+ssize_t recv_passing_now(int fd, void* to, std::size_t n, int* passed, std::size_t& count, bool& lost) noexcept;
+int pair_now(int ends[2]) noexcept;              // of Unix-domain streams
 int poll_now(int fd, short events) noexcept;     // 0: some of them have come; -EAGAIN: none
 int set_blocking_now(int fd, bool on) noexcept;  // 1: it was not so before
 int format_now(int fd) noexcept;                 // S_IFSOCK, S_IFIFO, ...
@@ -43,5 +51,6 @@ int set_option_now(int fd, int level, int name, int value) noexcept;
 int pending_error_now(int fd) noexcept;  // SO_ERROR, positive
 int local_address_now(int fd, sockaddr_storage& local) noexcept;
 int peer_address_now(int fd, sockaddr_storage& peer) noexcept;
+int get_option_now(int fd, int level, int name, void* value, socklen_t size) noexcept;
 
 }  // namespace weft::rt

@@ -256,6 +256,10 @@ int socket(int family, int type, int) noexcept {
   return static_cast<int>(said(give_number(f, (type & SOCK_NONBLOCK) != 0)));
 }
 
+// No Unix-domain sockets here.
+int socketpair(int, int, int, int*) noexcept { return say(EAFNOSUPPORT); }
+ssize_t recvmsg(int, msghdr*, int) noexcept { return say(EOPNOTSUPP); }
+
 ssize_t splice(int, off_t*, int, off_t*, std::size_t, unsigned) noexcept { return say(ENOSYS); }
 
 }  // namespace sim::kernel

@@ -22,6 +22,10 @@
 // time would pay for its getting up each time. `monitor_sleeps` (store, fence, look at the idle Ps) pairs with `own`
 // (take P off the idle list, look at monitor_sleeps): a wake-up that is missed all the same would only delay the
 // monitor until the next P is taken, so `own` needs no fence.
+//
+// A call (`call_monitor`, from signal handlers) must not be missed: its bit lies in the word that the monitor waits on,
+// so a wait that begins later ends at once. `sleep_deeply` waits on another word, and looks at this one after its fence,
+// which pairs with the one in `call_monitor`: it sees the bit, or its word is cleared after it was set.
 #include "runtime/sched/monitor.hpp"
 
 #include <algorithm>
@@ -72,6 +76,7 @@ constexpr nanoseconds_t poll_after = 10 * millisecond;
 
 os::thread thread;
 detail::atomic<bool> running{false};
+constexpr std::uint32_t stop_bit = 1, call_bit = 2;
 detail::atomic<std::uint32_t> stop_word{0};
 detail::atomic<bool> attention_wanted{false};  // relaxed: a hint, which the next look finds
 
@@ -86,8 +91,12 @@ class monitor {
     now_ = allowed_at_ = steady_now();
     drawn_at_ = os::cpu_time(clock_);
     attend();
-    while (stop_word.load(std::memory_order_acquire) == 0) {
-      if (may_rest()) {
+    for (;;) {
+      const std::uint32_t word = stop_word.load(std::memory_order_acquire);
+      if ((word & stop_bit) != 0) break;
+      const bool called = (word & call_bit) != 0;
+      if (called) stop_word.fetch_and(~call_bit, std::memory_order_acquire);
+      if (!called && may_rest()) {
         if (const std::uint32_t picks = all_picks(); picks != picks_at_nap_) {
           picks_at_nap_ = picks;
           futex_wait(stop_word, 0, attends() ? nap : slowest_busy);
@@ -102,9 +111,9 @@ class monitor {
       }
       const nanoseconds_t began = steady_now();
       const nanoseconds_t delay = comes_back_ ? back_after : std::max(delay_, least_delay());
-      futex_wait(stop_word, 0, delay);
+      if (!called) futex_wait(stop_word, 0, delay);
       now_ = steady_now();
-      mind_share(now_ - began - delay);
+      if (!called) mind_share(now_ - began - delay);
       if (delay_ > attentive && attention_wanted.exchange(false, std::memory_order_relaxed)) attend();
       sched.coarse_now.store(now_, std::memory_order_relaxed);
       look();
@@ -298,6 +307,13 @@ void wake_monitor() noexcept {
   futex_wake(sched.monitor_sleeps);
 }
 
+void call_monitor() noexcept {
+  stop_word.fetch_or(call_bit, std::memory_order_release);
+  std_atomics::fence_seq_cst();
+  futex_wake(stop_word);
+  wake_monitor();
+}
+
 void start_monitor() {
   stop_word.store(0, std::memory_order_relaxed);
   const int error = os::start_thread(
@@ -314,7 +330,7 @@ void start_monitor() {
 
 void stop_monitor() noexcept {
   if (!running.exchange(false, std::memory_order_relaxed)) return;
-  stop_word.store(1, std::memory_order_release);
+  stop_word.fetch_or(stop_bit, std::memory_order_release);
   // Pairs with the fence in sleep_deeply: it sees the word, or what it has stored before is overwritten by wake_monitor.
   std_atomics::fence_seq_cst();
   futex_wake(stop_word);

@@ -12,6 +12,8 @@ void start_monitor();
 void stop_monitor() noexcept;
 /// Wakes it if it sleeps because every P is idle. Async-signal-safe.
 void wake_monitor() noexcept;
+/// Has it tick at once, whatever it does. A call while it does not run is forgotten. Async-signal-safe.
+void call_monitor() noexcept;
 /// It looks more often for a while, from now on. One system call; for when `monitor_is_slow` says so.
 void ask_for_attention() noexcept;
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the monitor's thread does for higher floors: the traces, the dump that was asked for, idle stacks, the machine's
-// width.
+// What the monitor's thread does for higher floors: signals, the traces, the dump that was asked for, idle stacks, the
+// machine's width.
 
 #include "runtime/run/monitor_duties.hpp"
 
 #include <weft/detail/atomic.hpp>
 
+#include "netpoll/signals.hpp"
 #include "runtime/config/cpu_width.hpp"
 #include "runtime/fiber/stack.hpp"
 #include "runtime/inspect/deadlock.hpp"
@@ -39,12 +40,13 @@ void follow_machine_width(bool follow) noexcept {
 
 void width_is_set_by_hand() noexcept { follow_machine.store(false, std::memory_order_relaxed); }
 
-bool monitor_wants_ticks() noexcept { return schedtrace_is_on() || inspection_is_due(); }
+bool monitor_wants_ticks() noexcept { return schedtrace_is_on() || inspection_is_due() || signals_are_due(); }
 nanoseconds_t monitor_may_sleep(nanoseconds_t now) noexcept { return look_for_deadlock(now); }
 
 bool monitor_tidies_up() noexcept { return trim_stacks() != 0; }
 
 void monitor_tick(nanoseconds_t now) noexcept {
+  deliver_signals();
   schedtrace_tick(now);
   inspection_tick(now);
   if (now >= next_trim) {

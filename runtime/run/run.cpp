@@ -14,6 +14,7 @@
 #include <weft/detail/atomic.hpp>
 
 #include "netpoll/backend.hpp"
+#include "netpoll/signals.hpp"
 #include "runtime/config/options.hpp"
 #include "runtime/fiber/overflow.hpp"
 #include "runtime/fiber/stack.hpp"
@@ -70,6 +71,7 @@ void keep_stack_for_main(P& p, std::size_t size) {
 struct reset_at_the_end {
   ~reset_at_the_end() {
     stop_monitor();
+    end_signals();
     end_inspection();
     reset_scheduler();
     taken.store(false, std::memory_order_release);
@@ -125,6 +127,7 @@ void run_main(const options& how, callable_ref f) {
   set_width(settled.maxprocs);
   begin_netpoll(settled);
   follow_machine_width(settled.maxprocs_follows_machine);
+  begin_signals();
 
   start_monitor();
   P* p = nullptr;

@@ -29,7 +29,7 @@ void fiber_gone(M* m) noexcept;
 void monitor_tick(nanoseconds_t now) noexcept;
 /// Called now and then while every P is idle: gives memory back in batches. Returns false if nothing was left to give.
 bool monitor_tidies_up() noexcept;
-/// Returns true if the monitor must tick although every P is idle (a trace is on, or a dump is wanted).
+/// Returns true if the monitor must tick although every P is idle (a trace is on, a dump is wanted, or a signal has come).
 bool monitor_wants_ticks() noexcept;
 /// Called before the monitor sleeps because every P is idle. Returns how long it may sleep if nobody wakes it, usually
 /// `never`.

@@ -143,10 +143,10 @@ void chan_close(chan_core* c) {
 }
 
 std::size_t chan_size(const chan_core* c) noexcept {
-  return c != nullptr && c->stop_source == nullptr ? const_cast<chan_core*>(c)->size() : 0;
+  return c != nullptr && !c->shows_as_unbuffered ? const_cast<chan_core*>(c)->size() : 0;
 }
 std::size_t chan_capacity(const chan_core* c) noexcept {
-  return c != nullptr && c->stop_source == nullptr ? c->capacity() : 0;
+  return c != nullptr && !c->shows_as_unbuffered ? c->capacity() : 0;
 }
 
 }  // namespace detail

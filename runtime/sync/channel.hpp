@@ -31,9 +31,11 @@ class chan_core : public rt::basic_chan<rt::env> {
   // Of channel<T>(); an end that is counted also has a handle.
   detail::atomic<std::uint32_t> ends[2]{};
   detail::atomic<bool> abandoned{false};  ///< its last receiver went
-  /// Of a channel that a timer feeds: takes the timer off its heap, before the object goes. Such a channel shows as
-  /// unbuffered, since stop and reset take back what lies in it. Null for all others.
+  /// Of a channel that something else feeds, a timer or signals: takes the channel from there, before the object goes.
+  /// Null for all others.
   void (*stop_source)(chan_core& self) noexcept = nullptr;
+  /// A timer's, whose stop and reset take back what lies in it: its size and capacity are 0.
+  bool shows_as_unbuffered = false;
 };
 
 }  // namespace detail

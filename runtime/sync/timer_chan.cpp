@@ -46,6 +46,7 @@ class timer_chan_core : public timer_chan<env, chan_core, chan_alarm> {
  public:
   timer_chan_core() noexcept : timer_chan(element_ops_of<clock::time_point>::value, 1, &room_) {
     stop_source = [](chan_core& self) noexcept { static_cast<timer_chan_core&>(self).alarm_.stop(); };
+    shows_as_unbuffered = true;
     alarm_.owner = this;
     alarm_.fire = fire;
   }

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <ctime>
 #include <stdexcept>
@@ -176,6 +177,23 @@ TEST_F(fork_, a_child_that_returns_from_its_fiber_is_ended_with_a_sentence) {
     EXPECT_GT(read(ends[0], text, sizeof text - 1), 0);
     close(ends[0]);
     EXPECT_NE(std::strstr(text, "child of a fork"), nullptr) << text;
+  });
+}
+
+TEST_F(fork_, a_child_has_its_signals_for_itself) {
+  weft::run({.maxprocs = 2}, [] {
+    const auto ours = weft::signals({SIGTERM, SIGUSR1});
+    for (int i = 0; i < scaled(20); ++i) {
+      const pid_t child = fork();
+      if (child == 0) {
+        alarm(30);
+        for (;;) pause();
+      }
+      kill(child, SIGTERM);
+      EXPECT_EQ(wait_for_exit(child), 1000 + SIGTERM);
+    }
+    raise(SIGUSR1);
+    EXPECT_EQ(ours.recv(), SIGUSR1);  // and none before it
   });
 }
 

@@ -227,6 +227,25 @@ TEST(signal_masks, the_monitor_takes_no_signals_but_those_of_its_own_faults) {
   EXPECT_EQ(end.exit_code, 0) << end.signal << " " << end.text;
 }
 
+TEST(signal_masks, the_monitor_takes_what_a_channel_wants_and_the_caller_of_run_blocks) {
+  if (weft_test::has_thread_sanitizer) GTEST_SKIP() << "the sanitizer holds signals back from a thread that sleeps";
+  const auto end = weft_test::in_child([] {
+    block({SIGTERM, SIGUSR1});
+    weft::run([] {
+      const auto wanted = weft::signals({SIGTERM});
+      kill(getpid(), SIGTERM);
+      wanted.recv();
+      const auto bit = [](int signal) { return std::uint64_t{1} << (signal - 1); };
+      std::optional<std::uint64_t> found;
+      while (!found || (*found & bit(SIGTERM)) != 0) found = blocked_by_thread_called("weft-monitor");
+      if ((*found & bit(SIGUSR1)) == 0) _exit(1);
+      if (blocks(SIGTERM) || !blocks(SIGUSR1)) _exit(2);
+    });
+    return blocks(SIGTERM) && blocks(SIGUSR1) ? 0 : 3;
+  });
+  EXPECT_EQ(end.exit_code, 0) << end.signal << " " << end.text;
+}
+
 [[gnu::noinline]] int overflow(int depth) {
   volatile char room[512];
   room[0] = static_cast<char>(depth);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Looking inside a running program: all its fibers, and the runtime's counters.
 //
-// Besides what is here, `SIGQUIT` (Ctrl-\) prints the dump and the program goes on, unless it has a handler of its own
-// for that signal; and `WEFT_DEBUG=schedtrace=1000` prints a line of the scheduler's state every second.
+// Besides what is here, `SIGQUIT` (Ctrl-\) prints the dump and the program goes on, unless that signal has a handler of
+// the program's own, a channel (weft/signals.hpp), or is ignored, also if that was inherited. In a child of fork it has
+// its default action. `WEFT_DEBUG=schedtrace=1000` prints a line of the scheduler's state every second.
 #pragma once
 
 #include <cstddef>

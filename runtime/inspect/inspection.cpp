@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory order: the SIGQUIT handler stores `dump_wanted`, fences, and clears `monitor_sleeps`; the monitor stores
-// `monitor_sleeps`, fences, and looks at `dump_wanted` before it sleeps. So it sees the wish, or does not fall asleep.
+// SIGQUIT and fork. The handler belongs to the process whose runtime has installed it. In a child of `fork` the signal
+// has its default action again, until the child runs a runtime of its own; a child that came about otherwise (`_Fork`,
+// clone) and still has the handler takes the default action there.
+//
+// Memory order: the SIGQUIT handler stores `dump_wanted` and calls the monitor; the call releases, and the monitor
+// acquires it before it ticks.
 #include "runtime/inspect/inspection.hpp"
 
+#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -13,6 +18,7 @@
 
 #include <weft/detail/atomic.hpp>
 
+#include "netpoll/signals.hpp"
 #include "runtime/base/fatal.hpp"
 #include "runtime/inspect/deadlock.hpp"
 #include "runtime/inspect/dump.hpp"
@@ -33,15 +39,10 @@ void on_quit(int) {
   const int interrupted_errno = errno;
   if (getpid() == handler_of.load(std::memory_order_relaxed)) {
     dump_wanted.store(true, std::memory_order_relaxed);
-    std_atomics::fence_seq_cst();
-    wake_monitor();
-  } else {  // a child that has not called exec has no monitor: there the signal does what it always does
+    call_monitor();
+  } else {
     signal(SIGQUIT, SIG_DFL);
-    sigset_t quit;
-    sigemptyset(&quit);
-    sigaddset(&quit, SIGQUIT);
-    pthread_sigmask(SIG_UNBLOCK, &quit, nullptr);
-    raise(SIGQUIT);
+    raise(SIGQUIT);  // pending until this handler returns
   }
   errno = interrupted_errno;
 }
@@ -56,10 +57,19 @@ bool stands(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == &on_quit;
 }
 
+// In the child of a fork. Async-signal-safe.
+void forget_quit() noexcept {
+  dump_wanted.store(false, std::memory_order_relaxed);
+  handler_of.store(0, std::memory_order_relaxed);
+  struct sigaction found {};
+  if (sigaction(SIGQUIT, nullptr, &found) == 0 && stands(found)) signal(SIGQUIT, SIG_DFL);
+}
+
 void take_quit() noexcept {
   struct sigaction found {};
   if (sigaction(SIGQUIT, nullptr, &found) != 0 || (found.sa_flags & SA_SIGINFO) != 0 || found.sa_handler != SIG_DFL)
     return;
+  [[maybe_unused]] static const int once = pthread_atfork(nullptr, nullptr, forget_quit);
   handler_of.store(getpid(), std::memory_order_relaxed);
   struct sigaction ours {};
   ours.sa_handler = &on_quit;
@@ -69,12 +79,7 @@ void take_quit() noexcept {
 }
 
 void give_back_quit() noexcept {
-  if (handler_of.exchange(0, std::memory_order_relaxed) == 0) return;
-  struct sigaction found {};
-  if (sigaction(SIGQUIT, nullptr, &found) != 0 || !stands(found)) return;
-  struct sigaction fresh {};
-  fresh.sa_handler = SIG_DFL;
-  sigaction(SIGQUIT, &fresh, nullptr);
+  if (handler_of.exchange(0, std::memory_order_relaxed) != 0) take_handler_away(SIGQUIT, &on_quit);
 }
 
 }  // namespace

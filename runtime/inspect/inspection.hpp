@@ -2,7 +2,8 @@
 // What a running runtime adds to its process, and takes back when it ends:
 //
 //   SIGQUIT      prints the dump of all fibers, and the process goes on; only if the program has not said otherwise
-//                about that signal. The handler sets a flag and gets the monitor up; the monitor prints.
+//                about that signal: a handler of its own, a channel (weft/signals.hpp), or that it is ignored, which a
+//                program also inherits. The handler sets a flag and gets the monitor up; the monitor prints.
 //   terminate    on a fiber: says whose exception it was, with the stack of its throw (fatal.hpp). On other threads the
 //                former handler runs as ever.
 //   deadlock     the report (deadlock.hpp).

@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <optional>
 #include <string>
 #include <thread>
 
+#include <weft/signals.hpp>
 #include <weft/weft.hpp>
 
 #include "runtime/sched/scheduler.hpp"
@@ -88,13 +90,41 @@ TEST(quit, leaves_a_handler_that_came_later_alone) {
   signal(SIGQUIT, SIG_DFL);
 }
 
-TEST(quit, ends_a_child) {
-  if (weft_test::has_thread_sanitizer) GTEST_SKIP() << "the sanitizer holds a signal back that is raised in a handler";
-  weft::run([] {
+void leave_no_core() {
+  const rlimit no_core{0, 0};
+  setrlimit(RLIMIT_CORE, &no_core);
+}
+
+TEST(quit, ends_a_child_and_nobody_prints) {
+  weft_test::captured_stderr errors;
+  weft::run({.maxprocs = 2, .deadlock = weft::deadlock_policy::off}, [&] {
     const pid_t child = fork();
     if (child == 0) {
-      const rlimit no_core{0, 0};
-      setrlimit(RLIMIT_CORE, &no_core);
+      leave_no_core();
+      if (handler_of_quit() != SIG_DFL) _exit(1);
+      for (;;) pause();
+    }
+    kill(child, SIGQUIT);
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGQUIT) << status;
+    weft::chan<void> gate;
+    auto later = weft::spawn({.name = "later"}, [gate] { gate.recv(); });
+    raise(SIGQUIT);
+    const std::string text = weft::blocking([&] { return errors.read_until(last_line); });
+    EXPECT_THAT(text.substr(0, text.find(last_line)), HasSubstr("\"later\"")) << "a dump for the child came first";
+    gate.close();
+    later.join();
+  });
+}
+
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
+TEST(quit, ends_a_child_that_has_no_handlers_of_fork) {
+  if (weft_test::has_thread_sanitizer) GTEST_SKIP() << "the sanitizer holds a signal back that is raised in a handler";
+  weft::run([] {
+    const pid_t child = _Fork();
+    if (child == 0) {
+      leave_no_core();
       raise(SIGQUIT);
       _exit(0);
     }
@@ -102,6 +132,24 @@ TEST(quit, ends_a_child) {
     EXPECT_EQ(waitpid(child, &status, 0), child);
     EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGQUIT) << status;
   });
+}
+#endif
+
+TEST(quit, may_be_had_by_a_channel) {
+  weft_test::captured_stderr errors;
+  std::optional<weft::recv_chan<int>> outlives;
+  weft::run({.maxprocs = 2, .deadlock = weft::deadlock_policy::off}, [&] {
+    {
+      const auto quits = weft::signals({SIGQUIT});
+      raise(SIGQUIT);
+      EXPECT_EQ(quits.recv(), SIGQUIT);
+    }
+    raise(SIGQUIT);
+    weft::blocking([&] { EXPECT_THAT(errors.read_until(last_line), HasSubstr("SIGQUIT: all fibers\n")); });
+    outlives = weft::signals({SIGQUIT});
+  });
+  outlives.reset();
+  EXPECT_EQ(handler_of_quit(), SIG_DFL);
 }
 
 }  // namespace

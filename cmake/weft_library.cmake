@@ -8,6 +8,8 @@ add_library(weft::weft ALIAS weft)
 target_sources(weft PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${weft_headers})
 set_target_properties(weft PROPERTIES
   LINKER_LANGUAGE CXX
+  # The static library may be linked into a shared object, such as a plugin.
+  POSITION_INDEPENDENT_CODE ON
   VERSION ${PROJECT_VERSION}
   # Minor versions before 1.0 may break each other, as SameMinorVersion says to find_package.
   SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numeric addresses are parsed here; names go to getaddrinfo, on the calling thread but with the P given up
-// (weft::blocking), since it may take seconds.
+// Numeric addresses are parsed here; names go to the resolver.
 #include "netpoll/address.hpp"
 
 #include <arpa/inet.h>
 #include <net/if.h>
-#include <netdb.h>
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -17,78 +15,10 @@
 #include <stdexcept>
 #include <utility>
 
-#include <weft/runtime.hpp>
-
+#include "netpoll/resolver.hpp"
 #include "runtime/scope/cancel.hpp"
 
 namespace weft {
-inline namespace v0 {
-
-namespace {
-
-struct host_and_port {
-  std::string host;
-  std::string port;
-};
-
-/// getaddrinfo's own errors, where they are no errno.
-class resolver_category final : public std::error_category {
- public:
-  const char* name() const noexcept override { return "weft.resolver"; }
-  std::string message(int code) const override { return gai_strerror(code); }
-  std::error_condition default_error_condition(int code) const noexcept override {
-    switch (code) {
-      case EAI_AGAIN:
-        return std::errc::resource_unavailable_try_again;
-      case EAI_FAMILY:
-        return std::errc::address_family_not_supported;
-      case EAI_SERVICE:
-        return std::errc::invalid_argument;
-      case EAI_NONAME:
-      case EAI_FAIL:
-        return std::errc::host_unreachable;
-      default:
-        return {code, *this};
-    }
-  }
-};
-
-std::error_code resolver_error(int code, int error) {
-  static const auto* const category = new resolver_category;  // outlives the statics that hold an error
-  if (code == EAI_SYSTEM) return {error, std::system_category()};
-  if (code == EAI_MEMORY) return {ENOMEM, std::system_category()};
-  return {code, *category};
-}
-
-void resolve(const host_and_port& at, bool passive, int type, rt::lookup& result) {
-  addrinfo hints{};
-  hints.ai_socktype = type;
-  hints.ai_flags = passive ? AI_PASSIVE : 0;
-  addrinfo* list = nullptr;
-  int error = 0;
-  const int code = weft::blocking([&] {
-    const int c = getaddrinfo(at.host.c_str(), at.port.c_str(), &hints, &list);
-    error = errno;  // in here nothing parks
-    return c;
-  });
-  if (code != 0) {
-    result.error = resolver_error(code, error);
-    return;
-  }
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(list, freeaddrinfo);
-  for (const addrinfo* each = list; each != nullptr; each = each->ai_next) {
-    sockaddr_storage address{};
-    if (each->ai_family != AF_INET && each->ai_family != AF_INET6) continue;
-    std::memcpy(&address, each->ai_addr, std::min<std::size_t>(each->ai_addrlen, sizeof address));
-    result.found.push_back(rt::endpoint_access::from(address));
-  }
-  if (result.found.empty()) result.error = resolver_error(EAI_NONAME, 0);
-}
-
-}  // namespace
-
-}  // namespace v0
-
 namespace rt {
 
 namespace {
@@ -324,13 +254,8 @@ lookup look_up(std::string_view where, bool passive, int type) {
   std::uint16_t port = at.port;
   if (named || !at.service.empty()) {
     // Of a service alone the port is asked for, beside an address that no resolver has to look up.
-    const host_and_port asked{named ? at.name : "127.0.0.1", at.service.empty() ? std::to_string(port) : at.service};
-    try {
-      resolve(asked, passive, type, result);
-    } catch (const cancelled&) {
-      result.error = {ECANCELED, std::system_category()};
-      result.cancelled = true;
-    }
+    resolve_name(named ? at.name : "127.0.0.1", at.service.empty() ? std::to_string(port) : at.service, passive, type,
+                 result);
     if (result.error) return result;
     port = result.found.front().port();
   }
@@ -410,18 +335,6 @@ endpoint endpoint::parse(std::string_view text) {
   return e;
 }
 
-std::vector<endpoint> resolve(std::string_view where, std::error_code& error) {
-  rt::lookup at = rt::look_up(where, false);
-  error = at.error;
-  return std::move(at.found);
-}
-
-std::vector<endpoint> resolve(std::string_view where) {
-  rt::lookup at = rt::look_up(where, false);
-  if (at.error) rt::raise(at, "resolve " + rt::quoted(where));
-  return std::move(at.found);
-}
-
 std::string endpoint::address() const {
   char text[INET6_ADDRSTRLEN] = "";
   inet_ntop(v6_ ? AF_INET6 : AF_INET, bytes_.data(), text, sizeof text);
@@ -454,5 +367,27 @@ std::size_t endpoint::hash() const noexcept {
 }
 
 }  // namespace net
+
+namespace detail {
+
+static found_endpoints copy_of(const std::vector<net::endpoint>& all) {
+  found_endpoints result{std::make_unique<net::endpoint[]>(all.size()), all.size()};
+  std::copy(all.begin(), all.end(), result.all.get());
+  return result;
+}
+
+found_endpoints find_endpoints(std::string_view where, std::error_code& error) {
+  const rt::lookup at = rt::look_up(where, false);
+  error = at.error;
+  return copy_of(at.found);
+}
+
+found_endpoints find_endpoints(std::string_view where) {
+  const rt::lookup at = rt::look_up(where, false);
+  if (at.error) rt::raise(at, "resolve " + rt::quoted(where));
+  return copy_of(at.found);
+}
+
+}  // namespace detail
 }  // namespace v0
 }  // namespace weft

@@ -55,7 +55,7 @@ struct lookup {
   std::string detail;  ///< completes the message, if there is more to say than the code
 };
 
-/// "host:port", "[v6]:port"; the host may be a name, which is resolved under weft::blocking, and so may the port. An
+/// "host:port", "[v6]:port"; the host may be a name, which waits for the resolver, cancellably, and so may the port. An
 /// empty host: with `passive` every local address (IPv6 and IPv4 by one socket, where there is IPv6; IPv4 alone behind
 /// it), else this machine. With `passive` the addresses of a name have IPv4's first. `type`: a name of a port may stand
 /// for others with SOCK_DGRAM.

@@ -14,8 +14,6 @@
 #include <thread>
 #include <vector>
 
-#include <weft/debug.hpp>
-
 #include "netpoll/connect.hpp"
 #include "tests/netpoll/loopback.hpp"
 #include "tests/netpoll/silent_address.hpp"
@@ -160,20 +158,6 @@ TEST(resolve, gives_every_address_of_a_name) {
     EXPECT_EQ(error, std::errc::invalid_argument);
     EXPECT_NE(message_of([] { static_cast<void>(weft::net::resolve("localhost")); }).find("host:port"),
               std::string::npos);
-  });
-}
-
-// getaddrinfo blocks its thread, which so loses its P to another one. That must not become a thread for each call.
-TEST(resolve, reuses_the_threads_that_it_blocks) {
-  weft::run([] {
-    std::set<pid_t> threads;
-    for (int i = 0; i < 200; ++i) {
-      static_cast<void>(weft::net::resolve("localhost:80"));
-      threads.insert(gettid());
-    }
-    // A handful would do: those that run fibers, one that blocks, one that takes its place. A busy machine needs more.
-    EXPECT_LE(threads.size(), 50u + static_cast<std::size_t>(weft::maxprocs()));
-    EXPECT_LE(weft::debug::stats().threads, 50 + weft::maxprocs());
   });
 }
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -85,12 +86,38 @@ class WEFT_EXPORT endpoint {
   bool v6_ = false;
 };
 
+}  // namespace net
+
+namespace detail {
+
+/// What net::resolve is made of. No container stands in the compiled interface: a program may be compiled with checked ones
+/// (_GLIBCXX_DEBUG), which are other types.
+struct found_endpoints {
+  std::unique_ptr<net::endpoint[]> all;
+  std::size_t count = 0;
+};
+[[nodiscard]] WEFT_EXPORT found_endpoints find_endpoints(std::string_view where);
+[[nodiscard]] WEFT_EXPORT found_endpoints find_endpoints(std::string_view where, std::error_code& error);
+
+}  // namespace detail
+
+namespace net {
+
 /// resolve gives the addresses of "host:port" (or of a numeric one: itself) in the order in which they are to be tried;
-/// an empty host is this machine, and the port may be the name of a service ("localhost:http"). Waits for getaddrinfo on
-/// its own thread, under weft::blocking, and is not cancelled meanwhile. A name that nobody knows is
-/// std::errc::host_unreachable, a text that is no "host:port" invalid_argument. Any thread.
-[[nodiscard]] WEFT_EXPORT std::vector<endpoint> resolve(std::string_view where);
-[[nodiscard]] WEFT_EXPORT std::vector<endpoint> resolve(std::string_view where, std::error_code& error);
+/// an empty host is this machine, and the port may be the name of a service ("localhost:http"). Waits for the system's
+/// getaddrinfo, which runs on up to 64 helper threads; further
+/// lookups wait in line. A caller that is cancelled or late leaves at once; a call that has begun ends without it, also
+/// after the run. A name that nobody knows is std::errc::host_unreachable, a text that is no "host:port"
+/// invalid_argument; no helper thread to be had, resource_unavailable_try_again. Any thread, with or without a runtime;
+/// in a child that was forked while a runtime ran, a name ends the process with a message.
+[[nodiscard]] inline std::vector<endpoint> resolve(std::string_view where) {
+  const detail::found_endpoints found = detail::find_endpoints(where);
+  return {found.all.get(), found.all.get() + found.count};
+}
+[[nodiscard]] inline std::vector<endpoint> resolve(std::string_view where, std::error_code& error) {
+  const detail::found_endpoints found = detail::find_endpoints(where, error);
+  return {found.all.get(), found.all.get() + found.count};
+}
 
 }  // namespace net
 }  // namespace v0

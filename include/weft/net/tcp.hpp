@@ -111,8 +111,8 @@ struct listen_options {
 /// listen opens a port for connections: "127.0.0.1:8080", "[::1]:8080", "localhost:http"; ":8080" is every address of
 /// the machine, by IPv6 and IPv4; port 0 is any free one. It takes one address: of a name with several the first, IPv4's
 /// ahead of IPv6's. The next one is tried only where a family is not to be had. A port that is in use is
-/// std::errc::address_in_use, also if it is by one family alone; a text that is no address is invalid_argument. A name is
-/// resolved on the calling thread, under weft::blocking. Without a runtime: std::logic_error.
+/// std::errc::address_in_use, also if it is by one family alone; a text that is no address is invalid_argument. Waits
+/// where a name is to be resolved (net::resolve). Without a runtime: std::logic_error.
 ///
 /// ```cpp
 /// auto ln = weft::net::listen(":8080", {.backlog = 128, .reuse_port = true});
@@ -138,7 +138,7 @@ struct connect_options {
 /// connect waits until a connection stands: to "host:port" as above (an empty host is this machine). Of a name with
 /// several addresses the first one that answers wins (RFC 8305): IPv6 and IPv4 in turn, the next one starts when one has
 /// failed or has not answered for 250 ms; the losers are closed. The error is that of the first address. Put a limit on
-/// it with with_timeout. Without a runtime: std::logic_error.
+/// it with with_timeout, which holds for the lookup of the name as well. Without a runtime: std::logic_error.
 WEFT_EXPORT tcp_stream connect(std::string_view where, const connect_options& options = {});
 WEFT_EXPORT tcp_stream connect(std::string_view where, const connect_options& options, std::error_code& error);
 inline tcp_stream connect(std::string_view where, std::error_code& error) { return connect(where, {}, error); }

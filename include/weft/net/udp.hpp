@@ -42,7 +42,7 @@ class WEFT_EXPORT udp_socket : public detail::net_object {
 
   /// bind opens a socket on an address of this machine: "127.0.0.1:5353", "[::1]:0"; ":5353" is every address, by IPv6
   /// and IPv4; port 0 is any free one. It takes one address, as `listen` does, and what is in use is
-  /// std::errc::address_in_use. A name is resolved under weft::blocking. Without a runtime: std::logic_error.
+  /// std::errc::address_in_use. Waits where a name is to be resolved (net::resolve). Without a runtime: std::logic_error.
   static udp_socket bind(std::string_view where, const bind_options& options = {});
   static udp_socket bind(std::string_view where, const bind_options& options, std::error_code& error);
   static udp_socket bind(std::string_view where, std::error_code& error) { return bind(where, {}, error); }

@@ -5,28 +5,81 @@
 // epoll_ctl.
 #include <weft/net/byte_stream.hpp>
 
+#include <limits.h>
+
 #include <algorithm>
+#include <memory>
+#include <new>
 #include <string>
 
+#include "netpoll/access.hpp"
+#include "netpoll/byte_calls.hpp"
 #include "netpoll/calls.hpp"
 #include "netpoll/side.hpp"
 
 namespace weft {
+namespace rt {
+
+namespace {
+
+// The side must be held by the caller.
+bool& ask_first(descriptor& d, direction which) noexcept { return d.ask_first[static_cast<unsigned>(which)]; }
+
+// Where poll says that something can be written, a pipe has a buffer of a page free; of a terminal it is known (n_tty,
+// pty) to be a few hundred bytes, each of which may become two.
+std::size_t sure_room(const descriptor& d) noexcept { return d.kind == file_kind::pipe ? PIPE_BUF : 128; }
+
+// Stays out of the way of the calls that have nothing in doubt.
+[[gnu::noinline]] [[gnu::cold]] bool short_read_tells(descriptor& d) noexcept {
+  if (!carries_bytes_as_tcp_now(d.fd())) {
+    d.distrust_short_reads();
+    return false;
+  }
+  d.in_doubt.fetch_sub(1, std::memory_order_relaxed);
+  return true;
+}
+
+}  // namespace
+
+ssize_t read_from(descriptor& d, void* to, std::size_t n) noexcept {
+  return d.kind >= file_kind::pipe ? read_now(d.fd(), to, n, ask_first(d, direction::read)) : recv_now(d.fd(), to, n);
+}
+
+ssize_t writev_to(descriptor& d, const iovec* from, std::size_t count) noexcept {
+  if (d.kind < file_kind::pipe) return sendv_now(d.fd(), from, count);
+  return writev_now(d.fd(), from, count, sure_room(d), ask_first(d, direction::write));
+}
+
+ssize_t write_to(descriptor& d, const void* from, std::size_t n) noexcept {
+  if (d.kind < file_kind::pipe) return send_now(d.fd(), from, n);
+  const iovec piece{const_cast<void*>(from), n};
+  return writev_to(d, &piece, 1);
+}
+
+std::string name_of(const descriptor* d) {
+  if (d == nullptr) return "an object without a descriptor";
+  switch (d->kind) {
+    case file_kind::tcp:
+      return d->peer.to_string();
+    case file_kind::unix_domain:
+      return "a Unix-domain socket";
+    default:
+      return "descriptor " + std::to_string(d->fd());
+  }
+}
+
+bool drained_by(descriptor& d, ssize_t got, std::size_t wanted) noexcept {
+  if (got <= 0 || static_cast<std::size_t>(got) >= wanted) return false;
+  return d.in_doubt.load(std::memory_order_relaxed) == 0 || d.kind != file_kind::tcp || short_read_tells(d);
+}
+
+}  // namespace rt
+
 inline namespace v0 {
 
 using namespace rt;
 
 namespace {
-
-ssize_t read_from(const descriptor& d, void* to, std::size_t n) noexcept {
-  return d.kind >= file_kind::pipe ? read_now(d.fd(), to, n) : recv_now(d.fd(), to, n);
-}
-ssize_t write_to(const descriptor& d, const void* from, std::size_t n) noexcept {
-  return d.kind >= file_kind::pipe ? write_now(d.fd(), from, n) : send_now(d.fd(), from, n);
-}
-ssize_t write_to(const descriptor& d, const iovec* from, std::size_t count) noexcept {
-  return d.kind >= file_kind::pipe ? writev_now(d.fd(), from, count) : sendv_now(d.fd(), from, count);
-}
 
 std::size_t receive(descriptor* d, std::span<std::byte> to, bool all, failure& why) noexcept {
   if (to.empty() && d != nullptr) {
@@ -41,8 +94,8 @@ std::size_t receive(descriptor* d, std::span<std::byte> to, bool all, failure& w
       if (side.again(n, why)) continue;
       break;
     }
+    side.drained = drained_by(side.it(), n, to.size() - got);
     got += static_cast<std::size_t>(n);
-    side.drained = n > 0 && got < to.size();
     if (!all || got == to.size()) break;
     if (n == 0) {
       why.error = ECONNABORTED;
@@ -67,20 +120,37 @@ std::size_t send(descriptor* d, std::span<const std::byte> from, bool all, failu
   return sent;
 }
 
-constexpr std::size_t pieces_a_call = 64;
+// As many pieces a call as the kernel takes, if there are so many; on the stack only a few: it may be a small one.
+class pieces_of_a_call {
+ public:
+  explicit pieces_of_a_call(std::size_t wanted) noexcept {
+    if (wanted > few) many_.reset(new (std::nothrow) iovec[std::min(wanted, most)]);
+    if (many_ != nullptr) room_ = std::min(wanted, most);
+  }
+  iovec* get() noexcept { return many_ != nullptr ? many_.get() : few_; }
+  std::size_t room() const noexcept { return room_; }
+
+ private:
+  static constexpr std::size_t few = 64, most = IOV_MAX;
+
+  iovec few_[few];
+  std::unique_ptr<iovec[]> many_;
+  std::size_t room_ = few;
+};
 
 std::size_t send(descriptor* d, std::span<const std::span<const std::byte>> from, bool all, failure& why) noexcept {
+  pieces_of_a_call pieces(from.size());
+  iovec* const vector = pieces.get();
   held_side side(d, direction::write, why);
   std::size_t sent = 0, piece = 0, offset = 0;  // of the first piece that is not wholly written
   while (side) {
-    iovec vector[pieces_a_call];
     std::size_t count = 0;
-    for (std::size_t i = piece; i < from.size() && count < pieces_a_call; ++i) {
+    for (std::size_t i = piece; i < from.size() && count < pieces.room(); ++i) {
       const std::span<const std::byte> rest = i == piece ? from[i].subspan(offset) : from[i];
       if (!rest.empty()) vector[count++] = {const_cast<std::byte*>(rest.data()), rest.size()};
     }
     if (count == 0) break;
-    const ssize_t n = write_to(side.it(), vector, count);
+    const ssize_t n = writev_to(side.it(), vector, count);
     if (n < 0) {
       if (side.again(n, why)) continue;
       break;
@@ -93,16 +163,35 @@ std::size_t send(descriptor* d, std::span<const std::span<const std::byte>> from
   return sent;
 }
 
-std::string name_of(const descriptor* d) {
-  if (d == nullptr) return "an object without a descriptor";
-  switch (d->kind) {
-    case file_kind::tcp:
-      return d->peer.to_string();
-    case file_kind::unix_domain:
-      return "a Unix-domain socket";
-    default:
-      return "descriptor " + std::to_string(d->fd());
+// Where another operation reads, the end is that one's to see.
+failure read_away(descriptor* d, nanoseconds_t until) noexcept {
+  if (d == nullptr) return no_descriptor;
+  if (const failure why = cancelled_at_entry()) return why;
+  switch (d->try_begin(direction::read)) {
+    case begun::held:
+    case begun::held_and_drained:
+      break;
+    case begun::busy:
+      return {EBUSY};
+    case begun::closed:
+      return failure_of(wait_outcome::closed);
+    case begun::timed_out:
+      return failure_of(wait_outcome::timed_out);
   }
+  failure why;
+  std::byte rest[1024];
+  while (!why) {
+    const ssize_t n = read_from(*d, rest, sizeof rest);
+    if (n == 0) break;
+    if (n == -EAGAIN)
+      why = failure_of(d->wait(direction::read, until));
+    else if (n < 0 && n != -EINTR)
+      why.error = static_cast<int>(-n);
+    else if (steady_now() >= until)
+      why.error = ETIMEDOUT;
+  }
+  d->end(direction::read, false);
+  return why;
 }
 
 /// Throws a failure, and says which stream it was.
@@ -163,5 +252,10 @@ std::size_t byte_stream::write_some_of(std::span<const std::span<const std::byte
 }
 
 }  // namespace net
+
+void detail::read_to_end(net::byte_stream& from, clock::time_point limit, std::error_code& error) {
+  error = to_code(read_away(net_access::of(from), limit.time_since_epoch().count()));
+}
+
 }  // namespace v0
 }  // namespace weft

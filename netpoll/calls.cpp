@@ -2,13 +2,18 @@
 #include "netpoll/calls.hpp"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <limits>
+
+#include <weft/detail/atomic.hpp>
 
 #include "netpoll/os.hpp"
 #include "runtime/fiber/overflow.hpp"
@@ -20,15 +25,28 @@ static Result or_errno(Result result) noexcept {
   return result >= 0 ? result : -static_cast<Result>(errno);
 }
 
+namespace {
+
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL 0x00000100  // Linux 6.18
+#endif
+
+constinit detail::atomic<bool> no_signal_can_be_had{true};  // relaxed: found out again by who comes too early
+
+/// The file, or the kernel, knows no such flag.
+bool not_supported(ssize_t result) noexcept { return result == -EOPNOTSUPP || result == -ENOSYS; }
+
+}  // namespace
+
 [[gnu::noinline]] ssize_t recv_now(int fd, void* to, std::size_t n) noexcept {
-  const ssize_t result = or_errno(os::recv(fd, to, n, 0));
+  const ssize_t result = or_errno(os::recv(fd, to, n, MSG_DONTWAIT));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(to, n);
   return result;
 }
 
 [[gnu::noinline]] ssize_t send_now(int fd, const void* from, std::size_t n) noexcept {
-  const ssize_t result = or_errno(os::send(fd, from, n, MSG_NOSIGNAL));
+  const ssize_t result = or_errno(os::send(fd, from, n, MSG_NOSIGNAL | MSG_DONTWAIT));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(from, n);
   return result;
@@ -38,14 +56,23 @@ static Result or_errno(Result result) noexcept {
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(from);
   message.msg_iovlen = count;
-  const ssize_t result = or_errno(os::sendmsg(fd, &message, MSG_NOSIGNAL));
+  const ssize_t result = or_errno(os::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT));
   if (result == -EFAULT) [[unlikely]]
     for (std::size_t i = 0; i < count; ++i) fault_on_guard(from[i].iov_base, from[i].iov_len);
   return result;
 }
 
-[[gnu::noinline]] ssize_t read_now(int fd, void* to, std::size_t n) noexcept {
-  const ssize_t result = or_errno(os::read(fd, to, n));
+[[gnu::noinline]] ssize_t read_now(int fd, void* to, std::size_t n, bool& ask_first) noexcept {
+  ssize_t result = -EOPNOTSUPP;
+  if (!ask_first) {
+    const iovec room{to, n};
+    result = or_errno(os::preadv2(fd, &room, 1, -1, RWF_NOWAIT));
+  }
+  if (not_supported(result)) {
+    ask_first = true;
+    if (poll_now(fd, POLLIN) == -EAGAIN) return -EAGAIN;
+    result = or_errno(os::read(fd, to, n));
+  }
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(to, n);
   return result;
@@ -75,15 +102,43 @@ ssize_t without_sigpipe(F call) noexcept {
 
 }  // namespace
 
-[[gnu::noinline]] ssize_t write_now(int fd, const void* from, std::size_t n) noexcept {
-  const ssize_t result = without_sigpipe([=] { return os::write(fd, from, n); });
-  if (result == -EFAULT) [[unlikely]]
-    fault_on_guard(from, n);
+namespace {
+
+/// The first pieces, and no more than `most` bytes.
+ssize_t write_a_little(int fd, const iovec* from, std::size_t count, std::size_t most) noexcept {
+  for (std::size_t i = 0; i < count; ++i)
+    if (from[i].iov_len != 0) return os::write(fd, from[i].iov_base, std::min(from[i].iov_len, most));
+  return 0;
+}
+
+ssize_t write_asking_first(int fd, const iovec* from, std::size_t count, std::size_t sure_room) noexcept {
+  const int flags = os::fcntl(fd, F_GETFL);
+  if (flags >= 0 && (flags & O_NONBLOCK) != 0)
+    return without_sigpipe([=] { return os::writev(fd, from, static_cast<int>(count)); });
+  if (poll_now(fd, POLLOUT) == -EAGAIN) return -EAGAIN;
+  return without_sigpipe([=] { return write_a_little(fd, from, count, sure_room); });
+}
+
+ssize_t write_without_waiting(int fd, const iovec* from, std::size_t count) noexcept {
+  if (no_signal_can_be_had.load(std::memory_order_relaxed)) {
+    const ssize_t result = or_errno(os::pwritev2(fd, from, static_cast<int>(count), -1, RWF_NOWAIT | RWF_NOSIGNAL));
+    if (!not_supported(result)) return result;
+  }
+  const ssize_t result =
+      without_sigpipe([=] { return os::pwritev2(fd, from, static_cast<int>(count), -1, RWF_NOWAIT); });
+  if (!not_supported(result)) no_signal_can_be_had.store(false, std::memory_order_relaxed);
   return result;
 }
 
-[[gnu::noinline]] ssize_t writev_now(int fd, const iovec* from, std::size_t count) noexcept {
-  const ssize_t result = without_sigpipe([=] { return os::writev(fd, from, static_cast<int>(count)); });
+}  // namespace
+
+[[gnu::noinline]] ssize_t writev_now(int fd, const iovec* from, std::size_t count, std::size_t sure_room,
+                                     bool& ask_first) noexcept {
+  ssize_t result = ask_first ? -EOPNOTSUPP : write_without_waiting(fd, from, count);
+  if (not_supported(result)) {
+    ask_first = true;
+    result = write_asking_first(fd, from, count, sure_room);
+  }
   if (result == -EFAULT) [[unlikely]]
     for (std::size_t i = 0; i < count; ++i) fault_on_guard(from[i].iov_base, from[i].iov_len);
   return result;
@@ -91,7 +146,7 @@ ssize_t without_sigpipe(F call) noexcept {
 
 [[gnu::noinline]] ssize_t send_to_now(int fd, const void* from, std::size_t n, const sockaddr* to,
                                       socklen_t length) noexcept {
-  const ssize_t result = or_errno(os::sendto(fd, from, n, MSG_NOSIGNAL, to, length));
+  const ssize_t result = or_errno(os::sendto(fd, from, n, MSG_NOSIGNAL | MSG_DONTWAIT, to, length));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(from, n);
   return result;
@@ -99,7 +154,7 @@ ssize_t without_sigpipe(F call) noexcept {
 
 [[gnu::noinline]] ssize_t recv_from_now(int fd, void* to, std::size_t n, sockaddr_storage& from) noexcept {
   socklen_t length = sizeof from;
-  const ssize_t result = or_errno(os::recvfrom(fd, to, n, 0, reinterpret_cast<sockaddr*>(&from), &length));
+  const ssize_t result = or_errno(os::recvfrom(fd, to, n, MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&from), &length));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(to, n);
   return result;
@@ -203,6 +258,37 @@ ssize_t without_sigpipe(F call) noexcept {
 
 [[gnu::noinline]] int set_option_now(int fd, int level, int name, int value) noexcept {
   return or_errno(os::setsockopt(fd, level, name, &value, sizeof value));
+}
+
+[[gnu::noinline]] int set_option_now(int fd, int level, int name, const void* value, socklen_t length) noexcept {
+  return or_errno(os::setsockopt(fd, level, name, value, length));
+}
+[[gnu::noinline]] int option_now(int fd, int level, int name, void* value, socklen_t& length) noexcept {
+  return or_errno(os::getsockopt(fd, level, name, value, &length));
+}
+
+int set_keep_alive_now(int fd, int idle_seconds, int interval_seconds, int count) noexcept {
+  int result = set_option_now(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_seconds);
+  if (result == 0) result = set_option_now(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval_seconds);
+  if (result == 0) result = set_option_now(fd, IPPROTO_TCP, TCP_KEEPCNT, count);
+  if (result == 0) result = set_option_now(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  return result;
+}
+
+void keep_alive_from_the_start(int fd) noexcept {
+  constexpr int idle_seconds = 15, interval_seconds = 15;  // as Go's
+  set_option_now(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_seconds);
+  set_option_now(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval_seconds);
+  set_option_now(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+}
+
+bool carries_bytes_as_tcp_now(int fd) noexcept {
+#ifndef TCP_ULP
+#define TCP_ULP 31
+#endif
+  char name[16];
+  socklen_t length = sizeof name;
+  return option_now(fd, IPPROTO_TCP, TCP_ULP, name, length) != 0 || length == 0;
 }
 
 [[gnu::noinline]] int pending_error_now(int fd) noexcept {

@@ -5,6 +5,10 @@
 // accessor is declared `const`). So errno is read here, in functions that neither park nor are inlined, and nowhere in
 // code that parks.
 //
+// No call here waits, also where another owner of the open file has taken O_NONBLOCK away: sockets are told so by
+// MSG_DONTWAIT, pipes by RWF_NOWAIT; what knows neither (a terminal) is asked by poll first. Between that and the call
+// another reader may be quicker, and a call that waits then cannot be helped.
+//
 // A buffer in the guard of a stack is no bad argument but an overflow: the process ends in the report of that
 // (runtime/fiber/overflow.hpp).
 #pragma once
@@ -22,12 +26,14 @@ inline constexpr std::size_t most_passed = 253;  ///< the kernel's SCM_MAX_FD
 ssize_t recv_now(int fd, void* to, std::size_t n) noexcept;
 ssize_t send_now(int fd, const void* from, std::size_t n) noexcept;        // never a signal
 ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept;  // never a signal
-// read(2) and write(2). A pipe without a reader raises SIGPIPE in the thread that writes: it is held back and taken
-// away again around the call, which costs two more calls. To ignore it in the whole process would be inherited by
-// programs that this one starts.
-ssize_t read_now(int fd, void* to, std::size_t n) noexcept;
-ssize_t write_now(int fd, const void* from, std::size_t n) noexcept;
-ssize_t writev_now(int fd, const iovec* from, std::size_t count) noexcept;
+// Reading and writing by RWF_NOWAIT; `ask_first` remembers that the file does not know it. `sure_room` is what can be
+// written at once where poll says that something can.
+//
+// A pipe without a reader raises SIGPIPE in the thread that writes. RWF_NOSIGNAL keeps it away (Linux 6.18); without it
+// the signal is held back and taken away again around the call, which costs two more calls. To ignore it in the whole
+// process would be inherited by programs that this one starts.
+ssize_t read_now(int fd, void* to, std::size_t n, bool& ask_first) noexcept;
+ssize_t writev_now(int fd, const iovec* from, std::size_t count, std::size_t sure_room, bool& ask_first) noexcept;
 ssize_t send_to_now(int fd, const void* from, std::size_t n, const sockaddr* to, socklen_t length) noexcept;
 ssize_t recv_from_now(int fd, void* to, std::size_t n, sockaddr_storage& from) noexcept;
 /// With at most `most_passed` descriptors beside them; never a signal.
@@ -39,7 +45,7 @@ int pair_now(int ends[2]) noexcept;              // of Unix-domain streams
 int poll_now(int fd, short events) noexcept;     // 0: some of them have come; -EAGAIN: none
 int set_blocking_now(int fd, bool on) noexcept;  // 1: it was not so before
 int format_now(int fd) noexcept;                 // S_IFSOCK, S_IFIFO, ...
-/// From a socket to a pipe or the other way round, without a copy in between. As write_now: never a signal.
+/// From a socket to a pipe or the other way round, without a copy in between. As `writev_now`: never a signal.
 ssize_t splice_now(int from, int to, std::size_t n) noexcept;
 int accept_now(int fd, sockaddr_storage& peer) noexcept;  // non-blocking, close-on-exec; so are the next
 int socket_now(int family, int type) noexcept;
@@ -48,6 +54,13 @@ int bind_now(int fd, const sockaddr* to, socklen_t length) noexcept;
 int listen_now(int fd, int backlog) noexcept;  // 0: as many as the system allows
 int shutdown_now(int fd, int how) noexcept;
 int set_option_now(int fd, int level, int name, int value) noexcept;
+int set_option_now(int fd, int level, int name, const void* value, socklen_t length) noexcept;
+int option_now(int fd, int level, int name, void* value, socklen_t& length) noexcept;
+int set_keep_alive_now(int fd, int idle_seconds, int interval_seconds, int count) noexcept;
+/// For listeners, whose connections inherit it, and connections that we make. They work without it, too.
+void keep_alive_from_the_start(int fd) noexcept;
+/// Nothing is laid over TCP, as TLS in the kernel would be: so a short read leaves nothing to read.
+bool carries_bytes_as_tcp_now(int fd) noexcept;
 int pending_error_now(int fd) noexcept;  // SO_ERROR, positive
 int local_address_now(int fd, sockaddr_storage& local) noexcept;
 int peer_address_now(int fd, sockaddr_storage& peer) noexcept;

@@ -61,6 +61,7 @@ descriptor* connect_once(const net::endpoint& to, const net::connect_options& op
   raw_socket s(address.ss_family, SOCK_STREAM, why);
   if (why) return nullptr;
   set_option_now(s.fd(), IPPROTO_TCP, TCP_NODELAY, 1);
+  keep_alive_from_the_start(s.fd());
   if (options.before_connect) options.before_connect(s.fd());
   if (options.local != net::endpoint()) {
     // A port that the kernel is to choose, it chooses for the peer (a chosen one it would take from all peers); one that

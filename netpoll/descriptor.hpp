@@ -37,19 +37,23 @@
 // already have let go. Under the lock the frame cannot die before its fiber has taken the same lock (waiter.hpp,
 // invariant 2).
 //
+// A copy from one descriptor to another (io::copy) waits at one of them and is to end when the other is closed or late. It
+// waits by a select of two cases (`wait_beside`): its place at the one, and a place among the `watchers` of the other,
+// whom a close and every moved deadline wake. Nothing else does, so a side without watchers pays one look at a list.
+//
 // A lost edge is excluded because READY is cleared only (a) before a system call that is surely made, which sees
 // whatever the edge announced, and (b) when it is consumed by T1. Spurious readiness costs one call that says EAGAIN,
 // so every caller loops.
 //
 // Short reads. After a read that gave less than was asked for, a stream socket is empty: the next edge comes with the
 // next byte. `begin` then parks at once instead of asking for an EAGAIN (4 to 7 % of a small request). That is no
-// longer so once the peer has shut down or urgent data has come (one edge may announce data and FIN), or others use
-// the descriptor as well: then `must_probe_` is set, for good.
+// longer so once the peer has shut down or urgent data has come (one edge may announce data and FIN), or once
+// the socket carries bytes another way (TLS in the kernel): then `must_probe_` is set, for good.
 //
 // Memory order: all plain members belong to `lock_` (acquire in lock, release in unlock). What the kernel did to the
 // socket before it reported the edge it orders itself. `fd_` is written before the descriptor is published by
 // EPOLL_CTL_ADD or returned, and read by holders only.
-// Lock order: lock_ < timer heap's lock. No system call under it.
+// Lock order: lock_ < timer heap's lock; of two descriptors' by their addresses (basic_select). No system call under it.
 //
 // Locked instructions: an operation that does not park 2 (begin, end); one that parks after a short read 4: begin,
 // which goes on to park with the same lock, event, claim, end; after an EAGAIN one more. An echo is 6: read 4, write 2.
@@ -61,6 +65,7 @@
 #include <weft/detail/annotations.hpp>
 
 #include "runtime/sched/g.hpp"
+#include "runtime/wait/basic_select.hpp"
 #include "runtime/wait/wait.hpp"
 
 namespace weft::rt {
@@ -86,9 +91,32 @@ class WEFT_CAPABILITY("mutex") queue_lock {
       WEFT_RELEASE() WEFT_NO_THREAD_SAFETY_ANALYSIS {
     return wait_in_queue<Env>(lock_, list, w, how);
   }
+  /// For a select, which takes it among others.
+  typename Env::lock& for_select() noexcept { return lock_; }
 
  private:
   typename Env::lock lock_;
+};
+
+/// What `try_begin` found.
+enum class begun : std::uint8_t {
+  held,
+  held_and_drained,  ///< the last read was a short one: there is nothing to read before the next edge
+  busy,              ///< another operation holds the side
+  closed,
+  timed_out,
+};
+
+/// What is waited for beside another descriptor.
+enum class awaited : std::uint8_t {
+  readiness,  ///< by the holder of the side
+  turn,       ///< to hold it
+};
+
+/// How a wait beside another descriptor ended. `at_the_other`: it is the other one that is closed, or late.
+struct outcome_beside {
+  wait_outcome how = wait_outcome::ok;
+  bool at_the_other = false;
 };
 
 /// `Env` as in runtime/wait/waiter.hpp, with a clock: `Env::now()`.
@@ -114,6 +142,7 @@ class basic_descriptor {
       s.ready = false;
       s.drained = false;
       s.pausing = false;
+      s.hurried = false;
       s.deadline = never;
       s.parked_until = never;
       s.in_a_row = 0;
@@ -167,10 +196,57 @@ class basic_descriptor {
   }
 
   /// Called by the holder, after EAGAIN. Waits until it is worth while to try again; `ok`: try. The side stays held,
-  /// however the wait ends.
-  wait_outcome wait(direction d) noexcept {
+  /// however the wait ends. `limit`: it is late then, too.
+  wait_outcome wait(direction d, nanoseconds_t limit = never) noexcept {
     lock_.lock();
-    return wait_locked(of(d));
+    return wait_locked(of(d), limit);
+  }
+
+  /// Like `begin`, and never waits.
+  begun try_begin(direction d) noexcept {
+    side& s = of(d);
+    lock_.lock();
+    begun found = begun::held;
+    if (closed_)
+      found = begun::closed;
+    else if (s.busy)
+      found = begun::busy;
+    else if (expired(s))
+      found = begun::timed_out;
+    if (found == begun::held) {
+      s.busy = true;
+      if (s.drained && !must_probe_ && !s.ready) found = begun::held_and_drained;
+      s.drained = false;
+      if (found == begun::held) s.ready = false;  // T1
+    }
+    lock_.unlock();
+    return found;
+  }
+
+  /// Waits for `what` on the side `d`, and no longer once the side `od` of `other`, another descriptor, is closed or
+  /// late. `ok`: as after `wait`, or the side is held now. Both are kept open by the caller (`hold`).
+  outcome_beside wait_beside(direction d, awaited what, basic_descriptor& other, direction od) noexcept {
+    place_in mine{this, d, what == awaited::turn ? place_in::in_line : place_in::among_waiters};
+    place_in theirs{&other, od, place_in::watching};
+    const detail::select_entry entries[] = {{&ops_in_select, &theirs}, {&ops_in_select, &mine}};
+    for (;;) {
+      std::uint32_t order[2], sorted[2];
+      alignas(select_node<Env>) std::byte nodes[2 * sizeof(select_node<Env>)];
+      basic_select<Env> both(entries, 2, order, sorted, nodes);
+      select_request how;
+      how.why = wait_reason::io_wait;
+      how.biased = true;
+      how.deadline = std::min(mine.deadline, theirs.deadline);
+      mine.found = theirs.found = place_in::nothing;
+      const select_outcome ended = both.run(how);
+      if (ended.how == wait_outcome::cancelled) return {wait_outcome::cancelled};
+      if (ended.how == wait_outcome::timed_out) continue;  // it may have been moved: look again
+      const place_in& at = ended.index == 0 ? theirs : mine;
+      if (ended.how == wait_outcome::closed) return {wait_outcome::closed, ended.index == 0};
+      if (at.found == place_in::late) return {wait_outcome::timed_out, ended.index == 0};
+      if (ended.index == 1 && at.found == place_in::nothing)
+        return {what == awaited::turn ? kept_if_ok(d, at_ones_turn(of(d))) : wait_outcome::ok};
+    }
   }
 
   /// Called by the holder. Waits until `until` although the descriptor may be ready; `ok`: the time has come. The side
@@ -193,9 +269,23 @@ class basic_descriptor {
       const wait_outcome how = lock_.wait(s.waiters, w, {wait_reason::io_wait, true, s.parked_until});
       lock_.lock();
       s.pausing = false;
+      const bool hurried = s.hurried;
+      s.hurried = false;
       lock_.unlock();
       if (how != wait_outcome::ok && how != wait_outcome::timed_out) return how;
+      if (hurried) return wait_outcome::ok;
     }
+  }
+
+  /// Ends the `pause` of the side's holder before its time. Appends the fiber to `woken`.
+  void hurry(direction d, batch& woken) noexcept {
+    side& s = of(d);
+    lock_.lock();
+    if (s.pausing) {
+      s.hurried = true;
+      if (typename Env::fiber* g = claimed(s.waiters, wait_result::ok)) woken.push_back(g);
+    }
+    lock_.unlock();
   }
 
   /// Gives the side to the next in line. `drained`: a read just now gave less than it asked for. Returns true if this
@@ -234,8 +324,8 @@ class basic_descriptor {
     if (next != nullptr) Env::wake(next);
   }
 
-  /// Called when the number is given to the program: from here on a short read says nothing.
-  void note_shared() noexcept {
+  /// From here on a short read says nothing.
+  void distrust_short_reads() noexcept {
     lock_.lock();
     must_probe_ = true;
     lock_.unlock();
@@ -245,8 +335,11 @@ class basic_descriptor {
   void set_deadline(direction d, nanoseconds_t when) noexcept {
     side& s = of(d);
     typename Env::fiber* parked = nullptr;
+    batch watching;
     lock_.lock();
     s.deadline = when;
+    if (s.watchers.head != nullptr) [[unlikely]]
+      wait_queue<Env>(s.watchers).pop_all(wait_result::ok, watching);
     // A later one need not wake it: it finds out when its timer fires.
     if (when < s.parked_until) {
       wait_queue<Env> queue(s.waiters);
@@ -258,6 +351,7 @@ class basic_descriptor {
     }
     lock_.unlock();
     if (parked != nullptr) Env::wake(parked);
+    Env::wake_all(watching);
   }
 
   /// Fails the operations that wait and those that come later, and waits until no operation is inside; not cancellable.
@@ -275,6 +369,7 @@ class basic_descriptor {
     for (side& s : sides_) {
       while (typename Env::fiber* g = claimed(s.waiters, wait_result::closed)) woken.push_back(g);
       while (typename Env::fiber* g = claimed(s.queue, wait_result::closed)) woken.push_back(g);
+      while (typename Env::fiber* g = claimed(s.watchers, wait_result::closed)) woken.push_back(g);
     }
     lock_.unlock();
     Env::wake_all(woken);
@@ -333,10 +428,12 @@ class basic_descriptor {
     typename Env::template var<nanoseconds_t> parked_until{never};  ///< the time-out of the present wait
     detail::wait_list waiters;                                      ///< for readiness: the holder, or none
     detail::wait_list queue;                                        ///< for the side
+    detail::wait_list watchers;                                     ///< for a close, or another deadline
     typename Env::template var<bool> busy{false};
     typename Env::template var<bool> ready{false};    ///< an edge that no call has looked into yet
     typename Env::template var<bool> drained{false};  ///< the last read gave less than was asked for
     typename Env::template var<bool> pausing{false};  ///< the holder waits for a time, not for an edge
+    typename Env::template var<bool> hurried{false};  ///< its pause is over before that
     std::uint16_t in_a_row = 0;
   };
 
@@ -371,10 +468,20 @@ class basic_descriptor {
     return how;
   }
 
+  // The side was handed over, and may be drained: it is asked, whatever a short read said.
+  wait_outcome at_ones_turn(side& s) noexcept {
+    lock_.lock();
+    s.drained = false;
+    s.ready = false;
+    const wait_outcome how = closed_ ? wait_outcome::closed : expired(s) ? wait_outcome::timed_out : wait_outcome::ok;
+    lock_.unlock();
+    return how;
+  }
+
   // With the lock, which is free on return. "An expired deadline beats ready data", and a close both.
-  wait_outcome wait_locked(side& s) noexcept WEFT_RELEASE(lock_) {
+  wait_outcome wait_locked(side& s, nanoseconds_t limit = never) noexcept WEFT_RELEASE(lock_) {
     for (;; lock_.lock()) {
-      if (closed_ || expired(s)) [[unlikely]] {
+      if (closed_ || expired(s) || (limit != never && limit <= Env::now())) [[unlikely]] {
         const wait_outcome how = closed_ ? wait_outcome::closed : wait_outcome::timed_out;
         lock_.unlock();
         return how;
@@ -385,14 +492,69 @@ class basic_descriptor {
         return wait_outcome::ok;
       }
       s.in_a_row = 0;
-      s.parked_until = static_cast<nanoseconds_t>(s.deadline);
+      s.parked_until = std::min<nanoseconds_t>(s.deadline, limit);
       node w;
-      const wait_outcome how = lock_.wait(s.waiters, w, {wait_reason::io_wait, true, s.deadline});
+      const wait_outcome how = lock_.wait(s.waiters, w, {wait_reason::io_wait, true, s.parked_until});
       if (how == wait_outcome::timed_out || (how == wait_outcome::ok && w.amount == look_again))
         continue;  // it may have been moved
       return how;
     }
   }
+
+  // A case of `wait_beside`, on its frame. `deadline` is the side's as it was last seen: the select has to know it before
+  // it takes the lock, and looks again if it is another one by then.
+  struct place_in {
+    enum where : std::uint8_t { among_waiters, in_line, watching };
+    enum seen : std::uint8_t { nothing, another_deadline, late };
+
+    basic_descriptor* d;
+    direction which;
+    where list;
+    seen found = nothing;
+    nanoseconds_t deadline = never;
+  };
+
+  static bool may_be_ready(void*) noexcept { return false; }  // shows under the locks only
+  static typename Env::lock& lock_of(void* object) noexcept {
+    return static_cast<place_in*>(object)->d->lock_.for_select();
+  }
+  static select_place<Env> place_of(void* object) noexcept {
+    const place_in& at = *static_cast<place_in*>(object);
+    side& s = at.d->of(at.which);
+    return {&at.d->lock_.for_select(), at.list == place_in::among_waiters ? &s.waiters
+                                       : at.list == place_in::in_line     ? &s.queue
+                                                                          : &s.watchers};
+  }
+  // Not analysed: the select holds the lock.
+  static select_step<Env> attempt(void* object, typename Env::lock*, void*) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    place_in& at = *static_cast<place_in*>(object);
+    basic_descriptor& d = *at.d;
+    side& s = d.of(at.which);
+    if (d.closed_) return {true, wait_result::closed};
+    if (at.deadline != s.deadline) {
+      at.deadline = s.deadline;
+      at.found = place_in::another_deadline;
+      return {true, wait_result::ok};
+    }
+    if (expired(s)) {
+      at.found = place_in::late;
+      return {true, wait_result::ok};
+    }
+    if (at.list == place_in::in_line && !s.busy) {
+      s.busy = true;
+      return {true, wait_result::ok};
+    }
+    if (at.list == place_in::among_waiters) {
+      if (s.ready) {
+        s.ready = false;
+        return {true, wait_result::ok};
+      }
+      s.in_a_row = 0;
+      s.parked_until = static_cast<nanoseconds_t>(s.deadline);
+    }
+    return {};
+  }
+  static constexpr select_ops<Env> ops_in_select{&may_be_ready, &lock_of, &place_of, &attempt, nullptr};
 
   queue_lock<Env> lock_;
   typename Env::template var<int> fd_{-1};

@@ -24,6 +24,7 @@
 
 #include <weft/detail/atomic.hpp>
 
+#include "netpoll/accept.hpp"
 #include "netpoll/backend.hpp"
 #include "netpoll/failure.hpp"
 #include "netpoll/file_calls.hpp"
@@ -240,6 +241,7 @@ void close_file(open_file& f) noexcept {
   {
     const blocking_section announced;
     close_file_now(f.fd);
+    descriptor_came_free();
   }
   f.close_finished.set();
 }

@@ -31,9 +31,13 @@ void net_object::set_deadline(clock::time_point when) noexcept {
   set_write_deadline(when);
 }
 
+// Enough for what follows on taking the number; who makes the kernel do TLS later takes it again.
+constexpr std::uint32_t short_reads_in_doubt = 32;
+
 int net_object::native_handle() noexcept {
   if (d_ == nullptr || !d_->hold()) return -1;
-  d_->note_shared();
+  d_->lent.store(true, std::memory_order_relaxed);
+  d_->in_doubt.store(short_reads_in_doubt, std::memory_order_relaxed);
   const int fd = d_->fd();
   d_->drop();
   return fd;

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "netpoll/accept.hpp"
 #include "netpoll/backend.hpp"
 #include "netpoll/calls.hpp"
 #include "netpoll/os.hpp"
@@ -47,6 +48,9 @@ descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept
     d->open(fd, short_reads_tell);
     d->kind = file_kind::other;
     d->blocks_elsewhere = false;
+    d->ask_first[0] = d->ask_first[1] = false;
+    d->lent.store(false, std::memory_order_relaxed);
+    d->in_doubt.store(0, std::memory_order_relaxed);
     d->reporter = reporter;
     error = reporter->add(*d);
     if (error == 0) return d;
@@ -81,6 +85,7 @@ int detach_descriptor(descriptor& d) noexcept {
 bool close_descriptor(descriptor& d) noexcept {
   if (!detach(d)) return false;
   os::close(d.fd());
+  descriptor_came_free();
   d.finish_close();
   return true;
 }

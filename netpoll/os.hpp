@@ -38,6 +38,8 @@ using ::getsockname;
 using ::getsockopt;
 using ::listen;
 using ::poll;
+using ::preadv2;
+using ::pwritev2;
 using ::read;
 using ::recv;
 using ::recvfrom;

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include <weft/detail/atomic.hpp>
 #include <weft/net/endpoint.hpp>
 
 #include "netpoll/descriptor.hpp"
@@ -71,6 +72,13 @@ struct alignas(64) descriptor : basic_descriptor<net_traits> {
   net::endpoint peer;  ///< of a TCP connection
   file_kind kind = file_kind::other;
   bool blocks_elsewhere = false;  ///< O_NONBLOCK was not set when it came to us, and is to be taken away again
+  /// By direction, of the holder of the side: no call on it can be told not to wait, so it is asked first.
+  bool ask_first[2] = {false, false};
+  /// The program has the number, and may have made the file blocking. Relaxed, as the next: a hint to calls that begin
+  /// after that.
+  detail::atomic<bool> lent{false};
+  /// So many short reads are looked into before they are believed again (`native_handle`).
+  detail::atomic<std::uint32_t> in_doubt{0};
 };
 
 /// Throws std::bad_alloc.

@@ -25,8 +25,9 @@ descriptor* listen_on(const net::endpoint& at, const net::listen_options& option
   const socklen_t length = endpoint_access::to(at, address);
   raw_socket s(address.ss_family, SOCK_STREAM, why);
   if (why) return nullptr;
-  // Accepted sockets inherit TCP_NODELAY: no call for each.
+  // Accepted sockets inherit these two: no call for each.
   set_option_now(s.fd(), IPPROTO_TCP, TCP_NODELAY, 1);
+  keep_alive_from_the_start(s.fd());
   set_option_now(s.fd(), SOL_SOCKET, SO_REUSEADDR, 1);
   if (at.is_v6()) set_option_now(s.fd(), IPPROTO_IPV6, IPV6_V6ONLY, at.is_unspecified() && !options.v6_only ? 0 : 1);
   if (options.reuse_port && !s.succeeded(set_option_now(s.fd(), SOL_SOCKET, SO_REUSEPORT, 1), why)) return nullptr;

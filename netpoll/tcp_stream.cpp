@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include <algorithm>
 #include <string>
 
 #include "netpoll/address.hpp"
@@ -20,6 +21,10 @@ namespace net {
 
 [[noreturn]] [[gnu::cold]] static void fail(const std::error_code& error, const char* what, const endpoint& peer) {
   raise({error.value()}, std::string(what) + " the connection to " + peer.to_string());
+}
+
+static std::string option_of(const char* verb, int level, int name) {
+  return verb + std::to_string(name) + " of level " + std::to_string(level) + " on";
 }
 
 endpoint tcp_stream::remote_endpoint() const noexcept { return d_ != nullptr ? d_->peer : endpoint{}; }
@@ -43,6 +48,84 @@ void tcp_stream::set_no_delay(bool on) {
   std::error_code error;
   set_no_delay(on, error);
   if (error) fail(error, "TCP_NODELAY on", remote_endpoint());
+}
+
+namespace {
+
+/// Rounded up; -1, which the kernel refuses, if it has no room for so many.
+int whole_seconds(std::chrono::nanoseconds time) noexcept {
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(time).count();
+  return seconds >= 1 && seconds <= 32767 ? static_cast<int>(seconds) : -1;
+}
+
+/// What changes how the socket carries its bytes: from there on a short read says nothing.
+bool lays_over(int level, int name) noexcept {
+#ifndef TCP_ULP
+#define TCP_ULP 31
+#endif
+  return level == IPPROTO_TCP && name == TCP_ULP;
+}
+
+}  // namespace
+
+void tcp_stream::set_keep_alive(std::chrono::nanoseconds idle, std::chrono::nanoseconds interval, int count,
+                                std::error_code& error) {
+  error = to_code(while_open(d_, [=](int fd) noexcept {
+    return set_keep_alive_now(fd, whole_seconds(idle), whole_seconds(interval), count);
+  }));
+}
+
+void tcp_stream::set_keep_alive(std::chrono::nanoseconds idle, std::chrono::nanoseconds interval, int count) {
+  std::error_code error;
+  set_keep_alive(idle, interval, count, error);
+  if (error) fail(error, "keep-alive (1 to 32767 s, 1 to 127 times) on", remote_endpoint());
+}
+
+void tcp_stream::set_keep_alive(bool on, std::error_code& error) {
+  set_option(SOL_SOCKET, SO_KEEPALIVE, int{on}, error);
+}
+
+void tcp_stream::set_keep_alive(bool on) { set_option(SOL_SOCKET, SO_KEEPALIVE, int{on}); }
+
+static linger linger_for(std::optional<std::chrono::seconds> time) noexcept {
+  constexpr long longest = 32767;
+  if (!time) return {0, 0};
+  return {1, static_cast<int>(std::clamp<long>(time->count(), 0, longest))};
+}
+
+void tcp_stream::set_linger(std::optional<std::chrono::seconds> time, std::error_code& error) {
+  set_option(SOL_SOCKET, SO_LINGER, linger_for(time), error);
+}
+
+void tcp_stream::set_linger(std::optional<std::chrono::seconds> time) {
+  set_option(SOL_SOCKET, SO_LINGER, linger_for(time));
+}
+
+void tcp_stream::set_option_bytes(int level, int name, const void* value, std::size_t size, std::error_code& error) {
+  error = to_code(while_open(d_, [&](int fd) noexcept {
+    const int result = set_option_now(fd, level, name, value, static_cast<socklen_t>(size));
+    if (result == 0 && lays_over(level, name)) d_->distrust_short_reads();
+    return result;
+  }));
+}
+
+void tcp_stream::set_option_bytes(int level, int name, const void* value, std::size_t size) {
+  std::error_code error;
+  set_option_bytes(level, name, value, size, error);
+  if (error) fail(error, option_of("set option ", level, name).c_str(), remote_endpoint());
+}
+
+void tcp_stream::option_bytes(int level, int name, void* value, std::size_t size, std::error_code& error) const {
+  error = to_code(while_open(d_, [&](int fd) noexcept {
+    auto length = static_cast<socklen_t>(size);
+    return option_now(fd, level, name, value, length);
+  }));
+}
+
+void tcp_stream::option_bytes(int level, int name, void* value, std::size_t size) const {
+  std::error_code error;
+  option_bytes(level, name, value, size, error);
+  if (error) fail(error, option_of("get option ", level, name).c_str(), remote_endpoint());
 }
 
 endpoint tcp_stream::local_endpoint(std::error_code& error) const {

@@ -35,9 +35,9 @@ template <class S>
 inline constexpr bool is_own_stream =
     std::is_same_v<S, net::tcp_stream> || std::is_same_v<S, net::unix_stream> || std::is_same_v<S, net::fd>;
 
-/// As io::copy, without a copy in between, where that is quicker: one of the two is a pipe and the other a stream
-/// socket. False: it is not, or the kernel cannot; what was moved until then is in `total`. Without `error` it throws.
-WEFT_EXPORT bool splice_all(net::byte_stream& from, net::byte_stream& to, std::uint64_t& total, std::error_code* error);
+/// As io::copy. Without places for the errors it throws.
+WEFT_EXPORT std::uint64_t copy_streams(net::byte_stream& from, net::byte_stream& to, std::error_code* from_error,
+                                       std::error_code* to_error);
 }  // namespace detail
 }  // namespace v0
 }  // namespace weft
@@ -62,34 +62,61 @@ concept sink = requires(S& s, std::span<const std::byte> from, std::error_code& 
 
 inline constexpr std::size_t copy_buffer_size = std::size_t{32} << 10;
 
-/// copy writes to `to` what it reads from `from`, until its end; returns how many bytes. Cancellable. Throws what the
-/// two throw. It does not tell `to` that there is no more: that is the caller's (`shutdown_write`). `from` and `to` may
-/// be the same stream.
+/// copy writes to `to` what it reads from `from`, until its end; returns how many bytes were written. Cancellable. It
+/// does not tell `to` that there is no more: that is the caller's (`shutdown_write`). `from` and `to` may be the same
+/// stream.
+///
+/// Others may read from `from` and write to `to` in between: nothing is held while the other one is waited for. Between
+/// two streams of weft's a close of either, and a read deadline of `from` or a write deadline of `to`, end it at once,
+/// also while it waits for the other one; a close returns when the copy has left. (A stream that the program has made
+/// is only asked by its `read_some` and `write_all`, in turn.)
+///
+/// At the end of `from` everything has been written. If the copy ends early (an error, a deadline, a close, a
+/// cancellation), up to `copy_buffer_size` bytes that were read and not written are lost: the count tells what has
+/// arrived. None are, if one of the two is a pipe and the other a stream socket: there nothing is in between.
+///
+/// Throws what the two throw; the message says which of them it was.
 template <source From, sink To>
 std::uint64_t copy(From& from, To& to) {
-  std::uint64_t total = 0;
-  if constexpr (detail::is_own_stream<From> && detail::is_own_stream<To>)
-    if (detail::splice_all(from, to, total, nullptr)) return total;
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(copy_buffer_size);
-  while (const std::size_t n = from.read_some(std::span(buffer.get(), copy_buffer_size))) {
-    to.write_all(std::span<const std::byte>(buffer.get(), n));
-    total += n;
+  if constexpr (detail::is_own_stream<From> && detail::is_own_stream<To>) {
+    return detail::copy_streams(from, to, nullptr, nullptr);
+  } else {
+    std::uint64_t total = 0;
+    const auto buffer = std::make_unique_for_overwrite<std::byte[]>(copy_buffer_size);
+    while (const std::size_t n = from.read_some(std::span(buffer.get(), copy_buffer_size))) {
+      to.write_all(std::span<const std::byte>(buffer.get(), n));
+      total += n;
+    }
+    return total;
   }
-  return total;
 }
 
-/// The same; returns how much was copied before `error`.
+/// The same; returns how much was copied before an error, and which of the two it came from. A cancelled scope is
+/// std::errc::operation_canceled in both.
+template <source From, sink To>
+std::uint64_t copy(From& from, To& to, std::error_code& from_error, std::error_code& to_error) {
+  from_error.clear();
+  to_error.clear();
+  if constexpr (detail::is_own_stream<From> && detail::is_own_stream<To>) {
+    return detail::copy_streams(from, to, &from_error, &to_error);
+  } else {
+    std::uint64_t total = 0;
+    const auto buffer = std::make_unique_for_overwrite<std::byte[]>(copy_buffer_size);
+    while (const std::size_t n = from.read_some(std::span(buffer.get(), copy_buffer_size), from_error)) {
+      to.write_all(std::span<const std::byte>(buffer.get(), n), to_error);
+      if (to_error) break;
+      total += n;
+    }
+    return total;
+  }
+}
+
+/// The same, if it does not matter from which.
 template <source From, sink To>
 std::uint64_t copy(From& from, To& to, std::error_code& error) {
-  std::uint64_t total = 0;
-  if constexpr (detail::is_own_stream<From> && detail::is_own_stream<To>)
-    if (detail::splice_all(from, to, total, &error)) return total;
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(copy_buffer_size);
-  while (const std::size_t n = from.read_some(std::span(buffer.get(), copy_buffer_size), error)) {
-    to.write_all(std::span<const std::byte>(buffer.get(), n), error);
-    if (error) break;
-    total += n;
-  }
+  std::error_code to_error;
+  const std::uint64_t total = copy(from, to, error, to_error);
+  if (!error) error = to_error;
   return total;
 }
 

@@ -235,7 +235,7 @@ void basic_descriptor<socket_env<edge_not_sticky>>::edge(side& s, batch& ready) 
 
 // T1 left out: an edge that came between EAGAIN and the lock is forgotten.
 template <>
-wait_outcome basic_descriptor<socket_env<ready_ignored>>::wait_locked(side& s) noexcept {
+wait_outcome basic_descriptor<socket_env<ready_ignored>>::wait_locked(side& s, nanoseconds_t) noexcept {
   node w;
   return lock_.wait(s.waiters, w, {wait_reason::io_wait, true, s.deadline});
 }

@@ -10,7 +10,9 @@
 #include <gtest/gtest.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -164,17 +166,73 @@ TEST(accept, passes_over_what_the_kernel_reports_of_the_dead) {
   });
 }
 
+// A kernel that reports it of one after the other, for ever: no fiber that shares the P may starve.
+TEST(accept, what_is_passed_over_without_end_can_be_cancelled_and_closed) {
+  weft::run({.maxprocs = 1}, [] {
+    for (const int error : {ECONNABORTED, EPROTO, EINTR}) {
+      auto listener = weft::net::listen("127.0.0.1:0");
+      const auto caller = callers(listener.local_endpoint(), 1);
+      const failing_accept dead(error);
+      EXPECT_THROW(weft::with_timeout(1ms, [&] { static_cast<void>(listener.accept()); }), weft::timed_out);
+      auto acceptor = weft::spawn([&] { return listener.accept().has_value(); });
+      until([] { return attempts.load() >= 4; });
+      listener.close();
+      EXPECT_FALSE(acceptor.join());
+      hang_up(caller);
+    }
+  });
+}
+
 TEST(accept, reports_what_it_cannot_mend) {
   weft::run([] {
     auto listener = weft::net::listen("127.0.0.1:0");
-    const auto caller = callers(listener.local_endpoint(), 1);
-    const failing_accept broken(EINVAL, 2);
-    std::error_code error;
-    EXPECT_FALSE(listener.accept(error).has_value());
-    EXPECT_EQ(error, std::errc::invalid_argument);
-    EXPECT_THROW(static_cast<void>(listener.accept()), std::system_error);
-    EXPECT_TRUE(listener.accept().has_value());
-    hang_up(caller);
+    for (const int errno_of_it : {EINVAL, EHOSTUNREACH, ENETDOWN, EPERM}) {
+      const auto caller = callers(listener.local_endpoint(), 1);
+      const failing_accept broken(errno_of_it, 2);
+      std::error_code error;
+      EXPECT_FALSE(listener.accept(error).has_value());
+      EXPECT_EQ(error.value(), errno_of_it);
+      EXPECT_THROW(static_cast<void>(listener.accept()), std::system_error);
+      EXPECT_TRUE(listener.accept().has_value());
+      hang_up(caller);
+    }
+  });
+}
+
+// By the clock alone it would take 45 s: its pause is soon a second.
+TEST(accept, without_descriptors_tries_at_once_when_one_is_closed) {
+  weft::run([] {
+    auto listener = weft::net::listen("127.0.0.1:0");
+    const auto waiting_callers = callers(listener.local_endpoint(), 1);
+    std::vector<weft::net::fd> ours;
+    for (int i = 0; i < 50; ++i) ours.emplace_back(eventfd(0, EFD_CLOEXEC));
+    const failing_accept none(EMFILE);
+    auto acceptor = weft::spawn([&] { return listener.accept().has_value(); });
+    until([] { return attempts.load() >= 2; });
+    weft::with_timeout(20s, [&] {
+      for (weft::net::fd& each : ours) {
+        until_waiting(1);
+        const int before = attempts.load();
+        each.close();
+        until([&] { return attempts.load() > before; });
+      }
+    });
+    failing = 0;
+    EXPECT_TRUE(acceptor.join());
+    hang_up(waiting_callers);
+  });
+}
+
+TEST(accept, does_not_block_when_others_made_the_listener_blocking) {
+  weft::run({.maxprocs = 1}, [] {
+    auto listener = weft::net::listen("127.0.0.1:0");
+    const int number = listener.native_handle();
+    fcntl(number, F_SETFL, fcntl(number, F_GETFL) & ~O_NONBLOCK);
+    EXPECT_THROW(weft::with_timeout(1ms, [&] { static_cast<void>(listener.accept()); }), weft::timed_out);
+    auto acceptor = weft::spawn([&] { return listener.accept().has_value(); });
+    until_waiting(1);
+    listener.close();
+    EXPECT_FALSE(acceptor.join());
   });
 }
 

@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <memory>
 #include <random>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "tests/netpoll/loopback.hpp"
 
@@ -131,18 +133,167 @@ TEST(copy, that_waits_for_more_leaves_its_sink_to_others) {
   });
 }
 
+// A copy that stalls: by splice or through a buffer, its sink full or another's turn, its source silent. However it
+// stalls, it ends at once when either end is closed or late, when it is cancelled, and says whose fault it was.
+enum class stalled { by_a_full_sink, behind_another_writer, by_a_silent_source };
+
+template <class In, class Out>
+struct stalled_copy {
+  In in;
+  Out out;
+  weft::scope others{weft::collect};
+  std::error_code of_source, of_sink;
+  weft::fiber<void> copier;
+
+  stalled_copy(In i, Out o, stalled why) : in(std::move(i)), out(std::move(o)) {
+    std::size_t waiting = 1;
+    if (why != stalled::by_a_silent_source) {
+      write_text(in.ours, "x");
+      fill(out.ours);
+    }
+    if (why == stalled::behind_another_writer) {
+      others.go([this] {
+        std::error_code error;
+        out.ours.write_all(std::string(1'000'000, 'y'), error);
+      });
+      until_waiting(1);
+      waiting = 2;
+    }
+    copier = weft::spawn([this] { weft::io::copy(in.peers, out.ours, of_source, of_sink); });
+    until_waiting(waiting);
+  }
+  ~stalled_copy() {
+    out.peers.close();
+    out.ours.close();
+    others.cancel();
+    others.join();
+  }
+};
+
+template <class Make>
+void expect_an_end_of(Make make) {
+  const auto now = [] { return weft::clock::now() - 1ms; };
+  for (const stalled why : {stalled::by_a_full_sink, stalled::behind_another_writer, stalled::by_a_silent_source}) {
+    {
+      auto it = make(why);
+      it->in.peers.close();  // returns, too
+      it->copier.join();
+      EXPECT_EQ(it->of_source, std::errc::operation_canceled);
+      EXPECT_FALSE(it->of_sink);
+    }
+    {
+      auto it = make(why);
+      it->out.ours.close();
+      it->copier.join();
+      EXPECT_EQ(it->of_sink, std::errc::operation_canceled);
+      EXPECT_FALSE(it->of_source);
+    }
+    {
+      auto it = make(why);
+      it->in.peers.set_read_deadline(now());
+      it->copier.join();
+      EXPECT_EQ(it->of_source, std::errc::timed_out);
+      EXPECT_FALSE(it->of_sink);
+    }
+    {
+      auto it = make(why);
+      it->in.peers.set_read_deadline(weft::clock::now() + 10ms);  // comes while it waits elsewhere
+      it->copier.join();
+      EXPECT_EQ(it->of_source, std::errc::timed_out);
+    }
+    {
+      auto it = make(why);
+      it->out.ours.set_write_deadline(now());
+      it->copier.join();
+      EXPECT_EQ(it->of_sink, std::errc::timed_out);
+      EXPECT_FALSE(it->of_source);
+    }
+    {
+      auto it = make(why);
+      it->copier.cancel();
+      it->copier.join();
+      EXPECT_EQ(it->of_source, std::errc::operation_canceled);
+      EXPECT_EQ(it->of_sink, std::errc::operation_canceled);
+    }
+  }
+}
+
+template <class In, class Out>
+auto stalling(In in, Out out) {
+  return [=](stalled why) { return std::make_unique<stalled_copy<decltype(in()), decltype(out())>>(in(), out(), why); };
+}
+
+const auto tcp_pair = [] { return connected_pair(); };
+const auto pipe_ends = [] { return pipe_of(); };
+const auto unix_ends = [] { return unix_of(); };
+
+TEST(copy, that_stalls_between_sockets_ends_with_either_end) {
+  weft::run([] {
+    expect_an_end_of(stalling(tcp_pair, tcp_pair));
+    expect_an_end_of(stalling(unix_ends, tcp_pair));
+  });
+}
+
+TEST(copy, that_stalls_into_a_pipe_ends_with_either_end) {
+  weft::run([] { expect_an_end_of(stalling(tcp_pair, pipe_ends)); });
+}
+
+TEST(copy, that_stalls_out_of_a_pipe_ends_with_either_end) {
+  weft::run([] {
+    expect_an_end_of(stalling(pipe_ends, tcp_pair));
+    expect_an_end_of(stalling(pipe_ends, pipe_ends));
+  });
+}
+
 TEST(copy, that_waits_for_room_leaves_its_source_to_others) {
+  weft::run([] {
+    for (const stalled why : {stalled::by_a_full_sink, stalled::behind_another_writer}) {
+      auto it = stalling(tcp_pair, pipe_ends)(why);
+      EXPECT_EQ(read_text(it->in.peers, 1), "x");
+      it->in.peers.close();
+      it->copier.join();
+    }
+  });
+}
+
+// Several who copy into one pipe, and nobody reads: each connection can be closed.
+TEST(copy, of_many_into_one_stalled_pipe) {
+  weft::run([] {
+    auto out = pipe_of();
+    fill(out.ours);
+    std::vector<connection> all;
+    for (int i = 0; i < 5; ++i) all.push_back(connected_pair());
+    weft::scope s(weft::collect);
+    for (auto& each : all) {
+      write_text(each.ours, "data");
+      s.go([&] {
+        std::error_code error;
+        weft::io::copy(each.peers, out.ours, error);
+        EXPECT_EQ(error, std::errc::operation_canceled);
+      });
+    }
+    until_waiting(all.size());
+    for (auto& each : all) each.peers.close();
+    s.join();
+  });
+}
+
+TEST(copy, says_whose_error_it_was) {
   weft::run([] {
     auto in = connected_pair();
     auto out = pipe_of();
-    fill(out.ours);
-    write_text(in.ours, "x");
-    auto copier = weft::spawn([&] { return code_of([&] { weft::io::copy(in.peers, out.ours); }); });
-    until_waiting(1);
+    const std::string peer = in.peers.remote_endpoint().to_string();
     in.peers.set_read_deadline(weft::clock::now() - 1ms);
-    in.peers.close();  // does not wait for room in the pipe
-    out.ours.close();
-    EXPECT_EQ(copier.join(), std::errc::operation_canceled);
+    EXPECT_NE(message_of([&] { weft::io::copy(in.peers, out.ours); }).find("read from " + peer), std::string::npos);
+    in.peers.set_read_deadline(weft::clock::time_point::max());
+    out.peers.close();
+    write_text(in.ours, "x");
+    EXPECT_NE(message_of([&] { weft::io::copy(in.peers, out.ours); }).find("write to descriptor"), std::string::npos);
+    std::error_code of_source, of_sink = std::make_error_code(std::errc::io_error);
+    weft::net::fd none;
+    weft::io::copy(none, out.ours, of_source, of_sink);
+    EXPECT_EQ(of_source, std::errc::bad_file_descriptor);
+    EXPECT_FALSE(of_sink);
   });
 }
 

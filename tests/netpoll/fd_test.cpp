@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
@@ -233,6 +235,92 @@ TEST(fd, a_descriptor_that_was_non_blocking_before_stays_so) {
   });
   EXPECT_FALSE(blocks(number));
   close(number);
+}
+
+/// What others share with us, and make blocking: deadlines, close and cancellation hold all the same, with nothing to
+/// read and with no room to write. On one P: a fiber that blocked its thread would be noticed.
+template <class Make>
+void expect_no_blocking(Make make) {
+  weft::run({.maxprocs = 1}, [&] {
+    fd reader, writer;
+    make(reader, writer);
+    for (fd* each : {&reader, &writer}) {
+      const int number = each->native_handle();
+      fcntl(number, F_SETFL, fcntl(number, F_GETFL) & ~O_NONBLOCK);
+      ASSERT_TRUE(blocks(number));
+    }
+    std::array<char, 16> room;
+    reader.set_read_deadline(weft::clock::now() + 1ms);
+    EXPECT_EQ(code_of([&] { reader.read_some(room); }), std::errc::timed_out);
+    reader.set_read_deadline(weft::clock::time_point::max());
+    EXPECT_THROW(weft::with_timeout(1ms, [&] { reader.read_some(room); }), weft::timed_out);
+    writer.write_all(std::string_view("it still goes\n"));
+    EXPECT_EQ(read_text(reader, 14), "it still goes\n");
+    const std::string line(997, 'x');
+    writer.set_write_deadline(weft::clock::now() + 300ms);
+    for (std::error_code error; !error;) writer.write_all(line + '\n', error);
+    writer.set_write_deadline(weft::clock::time_point::max());
+    auto stuck = weft::spawn([&] {
+      std::error_code error;
+      while (!error) writer.write_all(line + '\n', error);  // a terminal may make room by itself
+      return error;
+    });
+    until_waiting(1);
+    writer.close();
+    EXPECT_EQ(stuck.join(), std::errc::operation_canceled);
+    auto waiter = weft::spawn([&] {
+      std::error_code error;
+      while (!error && reader.read_some(room, error) != 0) {
+      }
+      return error;
+    });
+    weft::yield();
+    reader.close();
+    const std::error_code error = waiter.join();
+    EXPECT_TRUE(!error || error == std::errc::operation_canceled || error == std::errc::io_error) << error.message();
+  });
+}
+
+TEST(fd, a_pipe_that_others_made_blocking_blocks_no_thread) {
+  expect_no_blocking([](fd& reader, fd& writer) {
+    pipe_ends p;
+    reader = std::move(p.out);
+    writer = std::move(p.in);
+  });
+}
+
+TEST(fd, a_fifo_that_others_made_blocking_blocks_no_thread) {
+  expect_no_blocking([](fd& reader, fd& writer) {
+    const std::string path = "/tmp/weft-fifo-" + std::to_string(getpid());
+    ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+    reader = fd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    writer = fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    unlink(path.c_str());
+  });
+}
+
+TEST(fd, a_socket_that_others_made_blocking_blocks_no_thread) {
+  expect_no_blocking([](fd& reader, fd& writer) {
+    int ends[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    reader = fd(ends[0]);
+    writer = fd(ends[1]);
+  });
+}
+
+TEST(fd, a_terminal_that_others_made_blocking_blocks_no_thread) {
+  expect_no_blocking([](fd& reader, fd& writer) {
+    const int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    ASSERT_TRUE(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    const int slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    ASSERT_GE(slave, 0);
+    termios raw{};
+    ASSERT_EQ(tcgetattr(slave, &raw), 0);
+    cfmakeraw(&raw);
+    ASSERT_EQ(tcsetattr(slave, TCSANOW, &raw), 0);
+    reader = fd(master);
+    writer = fd(slave);
+  });
 }
 
 TEST(fd, refuses_what_cannot_be_polled_and_leaves_it_to_the_caller) {

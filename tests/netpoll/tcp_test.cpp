@@ -470,6 +470,41 @@ TEST(tcp, sends_small_writes_at_once_unless_told_otherwise) {
   });
 }
 
+TEST(tcp, options_have_setters) {
+  weft::run([] {
+    auto [ours, peers] = connected_pair();
+    ours.set_keep_alive(1500ms, 3s, 4);
+    EXPECT_EQ(ours.get_option<int>(SOL_SOCKET, SO_KEEPALIVE), 1);
+    EXPECT_EQ(ours.get_option<int>(IPPROTO_TCP, TCP_KEEPIDLE), 2);  // whole seconds, rounded up
+    EXPECT_EQ(ours.get_option<int>(IPPROTO_TCP, TCP_KEEPINTVL), 3);
+    EXPECT_EQ(ours.get_option<int>(IPPROTO_TCP, TCP_KEEPCNT), 4);
+    ours.set_keep_alive(false);
+    EXPECT_EQ(ours.get_option<int>(SOL_SOCKET, SO_KEEPALIVE), 0);
+    std::error_code error;
+    ours.set_keep_alive(0s, 1s, 1, error);
+    EXPECT_EQ(error, std::errc::invalid_argument);
+    EXPECT_EQ(code_of([&, &s = ours] { s.set_keep_alive(1s, 100'000h, 1); }), std::errc::invalid_argument);
+    EXPECT_EQ(code_of([&, &s = ours] { s.set_keep_alive(1s, 1s, 1000); }), std::errc::invalid_argument);
+    ours.set_option(SOL_SOCKET, SO_RCVBUF, 10'000);
+    EXPECT_EQ(ours.get_option<int>(SOL_SOCKET, SO_RCVBUF), 20'000);  // as the kernel counts
+    EXPECT_NE(message_of([&, &s = ours] { s.set_option(12345, 1, 1); }).find("option 1 of level 12345"),
+              std::string::npos);
+    EXPECT_EQ(ours.get_option<int>(12345, 1, error), 0);
+    EXPECT_TRUE(error);
+    ours.set_linger(2s);
+    const auto is = ours.get_option<linger>(SOL_SOCKET, SO_LINGER);
+    EXPECT_TRUE(is.l_onoff == 1 && is.l_linger == 2);
+    ours.set_linger(std::nullopt);
+    EXPECT_EQ(ours.get_option<linger>(SOL_SOCKET, SO_LINGER).l_onoff, 0);
+    ours.set_linger(0s);
+    ours.close();  // by a reset
+    char c = 0;
+    EXPECT_EQ(code_of([&, &s = peers] { s.read_some(std::span(&c, 1)); }), std::errc::connection_reset);
+    EXPECT_EQ(code_of([&, &s = ours] { s.set_keep_alive(false); }), std::errc::operation_canceled);
+    EXPECT_EQ(code_of([] { tcp_stream().set_linger(0s); }), std::errc::bad_file_descriptor);
+  });
+}
+
 // One byte there and back, parked between all of them, with a third fiber that never rests: each edge must find its
 // fiber.
 TEST(tcp, no_edge_is_lost) {

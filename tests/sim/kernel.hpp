@@ -46,6 +46,8 @@ int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noex
 int listen(int fd, int backlog) noexcept;
 int pipe2(int ends[2], int flags) noexcept;
 int poll(pollfd* what, nfds_t n, int milliseconds) noexcept;
+ssize_t preadv2(int fd, const iovec* to, int count, off_t at, int flags) noexcept;
+ssize_t pwritev2(int fd, const iovec* from, int count, off_t at, int flags) noexcept;
 ssize_t read(int fd, void* to, std::size_t n) noexcept;
 ssize_t recv(int fd, void* to, std::size_t n, int flags) noexcept;
 ssize_t recvfrom(int fd, void* to, std::size_t n, int flags, sockaddr* from, socklen_t* length) noexcept;

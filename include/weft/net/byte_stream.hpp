@@ -72,5 +72,10 @@ class WEFT_EXPORT byte_stream : public detail::net_object {
 };
 
 }  // namespace net
+
+namespace detail {
+/// Reads, and throws away, what comes until the end; std::errc::timed_out once `limit` has come. Cancellable.
+WEFT_EXPORT void read_to_end(net::byte_stream& from, clock::time_point limit, std::error_code& error);
+}  // namespace detail
 }  // namespace v0
 }  // namespace weft

@@ -2,12 +2,14 @@
 // TCP: streams and listeners.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 
 #include <weft/detail/export.hpp>
 #include <weft/net/byte_stream.hpp>
@@ -21,8 +23,8 @@ class asio_executor;
 
 namespace net {
 
-/// tcp_stream is a connection. Its destructor closes it. The peer's pushes are not delayed: TCP_NODELAY is on from the
-/// start.
+/// tcp_stream is a connection. Its destructor closes it. Small writes are not delayed: TCP_NODELAY is on from the start;
+/// so is keep-alive, after 15 s of silence and each 15 s: a peer that has vanished is noticed.
 class WEFT_EXPORT tcp_stream : public byte_stream {
  public:
   /// No connection: every operation on it fails with std::errc::bad_file_descriptor.
@@ -39,6 +41,48 @@ class WEFT_EXPORT tcp_stream : public byte_stream {
   /// waits.
   void set_no_delay(bool on = true);
   void set_no_delay(bool on, std::error_code& error);
+
+  /// Asks a silent peer whether it is still there: first after `idle`, then every `interval`; after `count` questions
+  /// without an answer the connection has failed (std::errc::timed_out). Whole seconds, rounded up, of at least 1 and at
+  /// most 32767; `count` up to 127: else std::errc::invalid_argument. From the start: 15 s, 15 s, and the kernel's
+  /// count. Never waits.
+  void set_keep_alive(std::chrono::nanoseconds idle, std::chrono::nanoseconds interval, int count);
+  void set_keep_alive(std::chrono::nanoseconds idle, std::chrono::nanoseconds interval, int count,
+                      std::error_code& error);
+  /// Switches it off, or on as it was set last.
+  void set_keep_alive(bool on);
+  void set_keep_alive(bool on, std::error_code& error);
+
+  /// How long the kernel tries to send what is still to be sent once the stream is closed; 0 s: not at all, the peer
+  /// sees a reset (whole seconds, rounded up). nullopt, as it is from the start: `close` does not wait for it and the
+  /// kernel goes on in the background. With a time `close` may block its thread as long. Never waits itself.
+  void set_linger(std::optional<std::chrono::seconds> time);
+  void set_linger(std::optional<std::chrono::seconds> time, std::error_code& error);
+
+  /// setsockopt(2) and getsockopt(2), for what has no setter of its own. `T` is what the option is: usually an int.
+  /// Never waits.
+  template <class T>
+  requires std::is_trivially_copyable_v<T>
+  void set_option(int level, int name, const T& value) { set_option_bytes(level, name, &value, sizeof value); }
+  template <class T>
+  requires std::is_trivially_copyable_v<T>
+  void set_option(int level, int name, const T& value, std::error_code& error) {
+    set_option_bytes(level, name, &value, sizeof value, error);
+  }
+  template <class T>
+  requires std::is_trivially_copyable_v<T>
+  [[nodiscard]] T get_option(int level, int name) const {
+    T value{};
+    option_bytes(level, name, &value, sizeof value);
+    return value;
+  }
+  template <class T>
+  requires std::is_trivially_copyable_v<T>
+  [[nodiscard]] T get_option(int level, int name, std::error_code& error) const {
+    T value{};
+    option_bytes(level, name, &value, sizeof value, error);
+    return value;
+  }
 
   /// Our end of the connection. Never waits.
   [[nodiscard]] endpoint local_endpoint() const;
@@ -65,6 +109,11 @@ class WEFT_EXPORT tcp_stream : public byte_stream {
  private:
   friend struct rt::net_access;
   explicit tcp_stream(rt::descriptor* adopted) noexcept : byte_stream(adopted) {}
+
+  void set_option_bytes(int level, int name, const void* value, std::size_t size);
+  void set_option_bytes(int level, int name, const void* value, std::size_t size, std::error_code& error);
+  void option_bytes(int level, int name, void* value, std::size_t size) const;
+  void option_bytes(int level, int name, void* value, std::size_t size, std::error_code& error) const;
 };
 
 /// tcp_listener takes in connections. Its destructor closes it.
@@ -76,7 +125,8 @@ class WEFT_EXPORT tcp_listener : public detail::net_object {
   /// operation_canceled).
   ///
   /// Connections that died while they queued are passed over. When there are no descriptors or no memory (EMFILE,
-  /// ENFILE, ENOBUFS, ENOMEM) it tries again, first after 5 ms, then ever later, up to 1 s: others may close theirs.
+  /// ENFILE, ENOBUFS, ENOMEM) it tries again, first after 5 ms, then ever later, up to 1 s: others may close theirs; and
+  /// at once when a socket or descriptor of weft's is closed. Every other error is reported; a server may go on.
   std::optional<tcp_stream> accept();
   std::optional<tcp_stream> accept(std::error_code& error);
 

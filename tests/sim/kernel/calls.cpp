@@ -176,6 +176,25 @@ ssize_t read(int fd, void* to, std::size_t n) noexcept {
   const in_use here(f);
   return until_done(f, EPOLLIN, true, [&] { return f->take(static_cast<char*>(to), n); });
 }
+// One piece; RWF_NOWAIT, and as Linux before 6.18 no RWF_NOSIGNAL: there is no SIGPIPE here.
+ssize_t preadv2(int fd, const iovec* to, int count, off_t, int flags) noexcept {
+  enter();
+  file* const f = file_of<file>(fd);
+  if (count != 1 || (flags & ~RWF_NOWAIT) != 0) return say(EOPNOTSUPP);
+  if (interrupted()) return say(EINTR);
+  const in_use here(f);
+  return until_done(f, EPOLLIN, (flags & RWF_NOWAIT) == 0,
+                    [&] { return f->take(static_cast<char*>(to->iov_base), to->iov_len); });
+}
+ssize_t pwritev2(int fd, const iovec* from, int count, off_t, int flags) noexcept {
+  enter();
+  file* const f = file_of<file>(fd);
+  if ((flags & ~RWF_NOWAIT) != 0) return say(EOPNOTSUPP);
+  if (interrupted()) return say(EINTR);
+  const std::string all = gathered(from, static_cast<std::size_t>(count));
+  const in_use here(f);
+  return until_done(f, EPOLLOUT, (flags & RWF_NOWAIT) == 0, [&] { return f->put(all.data(), all.size()); });
+}
 ssize_t recv(int fd, void* to, std::size_t n, int flags) noexcept {
   enter();
   auto* const s = file_of<tcp_socket>(fd);
@@ -210,14 +229,15 @@ ssize_t writev(int fd, const iovec* from, int count) noexcept {
   return write(fd, all.data(), all.size());
 }
 
-ssize_t recvfrom(int fd, void* to, std::size_t n, int, sockaddr* from, socklen_t* length) noexcept {
+ssize_t recvfrom(int fd, void* to, std::size_t n, int flags, sockaddr* from, socklen_t* length) noexcept {
   enter();
   auto* const s = file_of<udp_socket>(fd);
   if (s == nullptr) return say(ENOTSOCK);
   if (interrupted()) return say(EINTR);
   const in_use here(s);
   sockaddr_in sender{};
-  const ssize_t got = until_done(s, EPOLLIN, true, [&] { return s->take_one(static_cast<char*>(to), n, sender); });
+  const ssize_t got = until_done(s, EPOLLIN, (flags & MSG_DONTWAIT) == 0,
+                                 [&] { return s->take_one(static_cast<char*>(to), n, sender); });
   if (got >= 0 && from != nullptr) write_address(sender, from, length);
   return got;
 }

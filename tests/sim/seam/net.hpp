@@ -22,6 +22,8 @@ using sim::kernel::getsockname;
 using sim::kernel::getsockopt;
 using sim::kernel::listen;
 using sim::kernel::poll;
+using sim::kernel::preadv2;
+using sim::kernel::pwritev2;
 using sim::kernel::read;
 using sim::kernel::recv;
 using sim::kernel::recvfrom;

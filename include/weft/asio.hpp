@@ -8,10 +8,11 @@
 // boost::beast::http::read(stream, buffer, request);    // waits on the fiber
 // ```
 //
-// The end of the stream is boost::asio::error::eof. The forms without an error code throw boost::system::system_error,
-// or weft::cancelled where the scope is cancelled; calls of Beast and Asio that throw go through the forms with one,
-// and throw system_error with operation_aborted then. Nothing asynchronous works on such a stream: nobody runs its
-// io_context.
+// The end of the stream is boost::asio::error::eof. The forms without an error code throw boost::system::system_error.
+// Where a cancelled scope or a with_timeout has ended the wait, both forms throw what other waits throw (weft::cancelled,
+// or the failed scope's error), through Asio and Beast, whichever form of theirs was called: so a clean end stays one. A
+// deadline or a close of the stream itself is an error code (timed_out, operation_aborted). Nothing asynchronous works
+// on such a stream: nobody runs its io_context.
 #pragma once
 
 #include <utility>  // ahead of Asio 1.74, which uses std::exchange without including it (g++ 12 notices)
@@ -22,6 +23,7 @@
 #include <boost/system/system_error.hpp>
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <span>
 #include <system_error>
@@ -46,13 +48,11 @@ inline boost::asio::io_context& idle_io_context() {
   return *context;
 }
 
-inline boost::system::error_code to_asio(const std::error_code& error) noexcept {
+/// Throws weft::cancelled, or the failed scope's error, if that is what has ended the wait.
+inline boost::system::error_code to_asio(const std::error_code& error) {
+  if (error == std::errc::operation_canceled) [[unlikely]]
+    this_fiber::check_cancelled();
   return {error.value(), boost::system::system_category()};
-}
-
-[[noreturn]] inline void throw_asio(const boost::system::error_code& error, const char* what) {
-  if (error == boost::asio::error::operation_aborted && this_fiber::cancelled()) this_fiber::check_cancelled();
-  throw boost::system::system_error(error, what);
 }
 
 }  // namespace detail
@@ -90,7 +90,7 @@ template <class MutableBuffers>
 requires(!detail::any_span<MutableBuffers>) std::size_t tcp_stream::read_some(const MutableBuffers& to) {
   boost::system::error_code error;
   const std::size_t n = read_some(to, error);
-  if (error) detail::throw_asio(error, "read_some");
+  if (error) throw boost::system::system_error(error, "read_some");
   return n;
 }
 
@@ -116,18 +116,20 @@ template <class ConstBuffers>
 requires(!detail::any_span<ConstBuffers>) std::size_t tcp_stream::write_some(const ConstBuffers& from) {
   boost::system::error_code error;
   const std::size_t n = write_some(from, error);
-  if (error) detail::throw_asio(error, "write_some");
+  if (error) throw boost::system::system_error(error, "write_some");
   return n;
 }
 
+/// How long a teardown waits for a peer that does not say that it has finished.
+inline constexpr std::chrono::seconds teardown_limit{2};
+
 /// teardown is what boost::beast::websocket asks for at the end of a session: says that nothing more will come, and
-/// reads until the peer says so too. Waits. Found by argument-dependent lookup.
+/// reads until the peer says so too; no longer than `teardown_limit`, or the stream's deadline (timed_out). Waits,
+/// cancellably. Found by argument-dependent lookup.
 inline void teardown(boost::beast::role_type, tcp_stream& stream, boost::system::error_code& error) {
   std::error_code native;
   stream.shutdown_write(native);
-  std::array<std::byte, 1024> rest;
-  while (!native && stream.read_some(std::span<std::byte>(rest), native) != 0) {
-  }
+  if (!native) detail::read_to_end(stream, clock::now() + teardown_limit, native);
   error = detail::to_asio(native);
 }
 

@@ -15,10 +15,12 @@
 #include <boost/asio/streambuf.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/role.hpp>
 #include <boost/beast/core/stream_traits.hpp>
 #include <boost/beast/http.hpp>
 
 #include <array>
+#include <stdexcept>
 #include <string>
 
 #include "tests/netpoll/loopback.hpp"
@@ -75,25 +77,100 @@ TEST(asio, translates_ends_and_errors) {
   });
 }
 
-TEST(asio, is_cancelled) {
+// In either form, of ours and of Asio's and Beast's, as every other wait.
+TEST(asio, a_cancelled_wait_throws_through_it) {
   weft::run([] {
     auto [ours, peers] = connected_pair();
-    auto reader = weft::spawn([&ours = ours] {
-      std::array<char, 4> room{};
-      boost::system::error_code error;
-      asio::read(ours, asio::buffer(room), error);
-      EXPECT_EQ(error, asio::error::operation_aborted);
-      bool thrown = false;
-      try {
-        ours.read_some(asio::buffer(room));
-      } catch (const weft::cancelled&) {
-        thrown = true;
-      }
-      EXPECT_TRUE(thrown);
+    std::array<char, 4> room{};
+    boost::system::error_code error;
+    beast::flat_buffer buffer;
+    http::request<http::string_body> request;
+    const auto is_late = [](auto read) { EXPECT_THROW(weft::with_timeout(1ms, read), weft::timed_out); };
+    is_late([&, &s = ours] { s.read_some(asio::buffer(room)); });
+    is_late([&, &s = ours] { s.read_some(asio::buffer(room), error); });
+    is_late([&, &s = ours] { asio::read(s, asio::buffer(room)); });
+    is_late([&, &s = ours] { asio::read(s, asio::buffer(room), error); });
+    is_late([&, &s = ours] { http::read(s, buffer, request); });
+    is_late([&, &s = ours] { http::read(s, buffer, request, error); });
+    fill(ours);
+    const std::string block(1 << 20, 'w');
+    is_late([&, &s = ours] { asio::write(s, asio::buffer(block)); });
+    is_late([&, &s = ours] { asio::write(s, asio::buffer(block), error); });
+  });
+}
+
+TEST(asio, a_cancelled_child_ends_quietly_in_it) {
+  weft::run([] {
+    auto [ours, peers] = connected_pair();
+    weft::scope s(weft::collect);
+    s.go([&ours = ours] {
+      beast::flat_buffer buffer;
+      http::request<http::string_body> request;
+      http::read(ours, buffer, request);
     });
     until_waiting(1);
-    reader.cancel();
-    reader.join();
+    s.cancel();
+    s.join();
+    EXPECT_EQ(s.error_count(), 0u);
+  });
+}
+
+TEST(asio, a_failing_sibling_ends_it_and_is_the_one_that_is_heard_of) {
+  weft::run([] {
+    auto [ours, peers] = connected_pair();
+    weft::scope s;
+    s.go([&ours = ours] {
+      std::array<char, 4> room{};
+      asio::read(ours, asio::buffer(room));
+    });
+    s.go([] {
+      until_waiting(1);
+      throw std::runtime_error("the reason");
+    });
+    EXPECT_EQ(message_of([&] { s.join(); }), "the reason");
+  });
+}
+
+TEST(beast, teardown_has_an_end_though_the_peer_has_none) {
+  weft::run([] {
+    auto [ours, peers] = connected_pair();
+    boost::system::error_code error;
+    teardown(beast::role_type::server, ours, error);
+    EXPECT_EQ(error, asio::error::timed_out);
+    ours.set_read_deadline(weft::clock::now() - 1ms);
+    teardown(beast::role_type::server, ours, error);
+    EXPECT_EQ(error, asio::error::timed_out);
+    ours.set_read_deadline(weft::clock::time_point::max());
+    EXPECT_THROW(weft::with_timeout(1ms, [&, &ours = ours] { teardown(beast::role_type::server, ours, error); }),
+                 weft::timed_out);
+  });
+}
+
+TEST(beast, teardown_ends_with_the_peers_end) {
+  weft::run([] {
+    auto [ours, peers] = connected_pair();
+    boost::system::error_code error;
+    write_text(peers, "not read by anybody");
+    peers.shutdown_write();
+    teardown(beast::role_type::server, ours, error);
+    EXPECT_FALSE(error) << error.message();
+  });
+}
+
+// One that goes on talking must not keep it, either.
+TEST(beast, teardown_has_an_end_though_the_peer_goes_on) {
+  weft::run([] {
+    auto [ours, peers] = connected_pair();
+    weft::scope s(weft::collect);
+    s.go([&peers = peers] {
+      const std::string block(100'000, 'x');
+      for (std::error_code error; !error;) peers.write_all(std::span<const char>(block), error);
+    });
+    boost::system::error_code error;
+    teardown(beast::role_type::client, ours, error);
+    EXPECT_EQ(error, asio::error::timed_out);
+    s.cancel();
+    s.join();
   });
 }
 

@@ -28,7 +28,8 @@ bool passed_over(int error) noexcept { return error == EINTR || error == ECONNAB
 
 // Those who pause for want of descriptors. Whoever closes one looks at `in_want` after the close; they are down here from
 // their first pause on. So either a close came before the last try, or it finds them (both calls take the lock of the
-// process's descriptors); one that came before the first pause is noticed at its end.
+// process's descriptors), and ends the pause that follows the try; one that came before the first pause is noticed at its
+// end.
 // Lock order: `lock_of_want` < a descriptor's lock.
 struct in_want_of_descriptors;
 constinit detail::spin_lock lock_of_want;
@@ -37,6 +38,7 @@ constinit detail::atomic<int> in_want{0};
 
 struct in_want_of_descriptors {
   explicit in_want_of_descriptors(descriptor& d) noexcept : listener(d) {
+    listener.forget_hurry(direction::read);
     detail::spin_guard guard(lock_of_want);
     next = first_in_want;
     if (next != nullptr) next->before = this;
@@ -83,6 +85,7 @@ accepted accept_one(descriptor* listener, bool short_reads_tell) noexcept {
   int fd = -1;  // taken in, and not yet a descriptor of ours
   while (side) {
     int error = 0;
+    if (want) listener->forget_hurry(direction::read);
     if (fd < 0) {
       // Another owner may have made it blocking.
       const bool none = listener->lent.load(std::memory_order_relaxed) && poll_now(side.fd(), POLLIN) == -EAGAIN;
@@ -105,7 +108,11 @@ accepted accept_one(descriptor* listener, bool short_reads_tell) noexcept {
       break;
     }
   }
-  if (fd >= 0) os::close(fd);
+  if (fd >= 0) {
+    os::close(fd);
+    want.reset();
+    descriptor_came_free();
+  }
   result.closed = result.why.error == ECANCELED && !result.why.cancelled;
   return result;
 }

@@ -187,6 +187,7 @@ connected connect_first(const std::vector<net::endpoint>& to, nanoseconds_t stag
     if (descriptor* d = connect_to(to.front(), options, result.why)) result.stream = net_access::stream(d, to.front());
     return result;
   }
+  const quiet_region until_it_is_told;
   try {
     return race(to, stagger, options);
   } catch (const cancelled&) {

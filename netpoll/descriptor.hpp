@@ -255,7 +255,7 @@ class basic_descriptor {
     side& s = of(d);
     for (;;) {
       lock_.lock();
-      if (closed_ || expired(s) || Env::now() >= until) {
+      if (closed_ || expired(s) || s.hurried || Env::now() >= until) {
         const wait_outcome how = closed_      ? wait_outcome::closed
                                  : expired(s) ? wait_outcome::timed_out
                                               : wait_outcome::ok;
@@ -269,22 +269,25 @@ class basic_descriptor {
       const wait_outcome how = lock_.wait(s.waiters, w, {wait_reason::io_wait, true, s.parked_until});
       lock_.lock();
       s.pausing = false;
-      const bool hurried = s.hurried;
-      s.hurried = false;
       lock_.unlock();
       if (how != wait_outcome::ok && how != wait_outcome::timed_out) return how;
-      if (hurried) return wait_outcome::ok;
     }
   }
 
-  /// Ends the `pause` of the side's holder before its time. Appends the fiber to `woken`.
+  /// Ends the `pause` of the side's holder before its time, also one that is about to begin. Appends the fiber to `woken`.
   void hurry(direction d, batch& woken) noexcept {
     side& s = of(d);
     lock_.lock();
+    s.hurried = true;
     if (s.pausing) {
-      s.hurried = true;
       if (typename Env::fiber* g = claimed(s.waiters, wait_result::ok)) woken.push_back(g);
     }
+    lock_.unlock();
+  }
+  /// Called by the holder ahead of a try: only what comes from here on ends the pause after it.
+  void forget_hurry(direction d) noexcept {
+    lock_.lock();
+    of(d).hurried = false;
     lock_.unlock();
   }
 
@@ -433,7 +436,7 @@ class basic_descriptor {
     typename Env::template var<bool> ready{false};    ///< an edge that no call has looked into yet
     typename Env::template var<bool> drained{false};  ///< the last read gave less than was asked for
     typename Env::template var<bool> pausing{false};  ///< the holder waits for a time, not for an edge
-    typename Env::template var<bool> hurried{false};  ///< its pause is over before that
+    typename Env::template var<bool> hurried{false};  ///< its pause, or the next one, is over before that
     std::uint16_t in_a_row = 0;
   };
 

@@ -59,6 +59,10 @@ void call_once(once_flag& flag, F&& f, Args&&... args) {
   mine.done = true;
 }
 
+namespace this_fiber {
+WEFT_EXPORT bool cancelled() noexcept;  // weft/runtime.hpp
+}
+
 namespace detail {
 
 /// What once_value returns.
@@ -82,6 +86,7 @@ class remembered {
       } catch (const cancelled&) {
         throw;
       } catch (...) {
+        if (this_fiber::cancelled()) throw;  // it may be the error of a failed scope around this call, and not of `f`
         s.error = std::current_exception();
       }
     });
@@ -115,8 +120,8 @@ class remembered {
 /// const reference to it, or the reference that `f` returned) or throws what `f` threw.
 ///
 /// Copies of the callable share the value, and it lives as long as the last of them. Calls wait, not cancellably, while
-/// another computes. If `f` is cancelled that is not remembered: the call throws `cancelled`, and the next one calls
-/// `f` again. What `f` did happens before the return of every call. Any fiber or plain thread.
+/// another computes. What leaves `f` while its caller is cancelled is not remembered: the call throws it, and the next one
+/// calls `f` again. What `f` did happens before the return of every call. Any fiber or plain thread.
 ///
 /// ```cpp
 /// auto settings = weft::once_value([] { return read_settings(); });

@@ -61,6 +61,8 @@ void run_body(G* g) {
   } else {
     detail::completion_access::finish(*g->ended, std::move(error), was_cancelled);
   }
+  if (g->frames != nullptr) [[unlikely]]
+    orphan_scopes(g);  // of an error handler
   retire_identity(g);
 }
 

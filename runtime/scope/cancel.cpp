@@ -7,6 +7,7 @@
 
 #include <weft/error.hpp>
 
+#include "runtime/base/fatal.hpp"
 #include "runtime/sched/all_g.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/ready.hpp"
@@ -239,13 +240,17 @@ void stop_failure(G* owner, cancel_frame& frame) noexcept {
 }
 
 void orphan_scopes(G* g) noexcept {
-  detail::spin_guard guard(g->scope_lock);
-  while (cancel_frame* const frame = g->frames) {
-    g->frames = frame->outer;
-    frame->g = nullptr;
-    nursery_access::orphan(*frame->children);
+  std::exception_ptr error;
+  {
+    detail::spin_guard guard(g->scope_lock);
+    while (cancel_frame* const frame = g->frames) {
+      g->frames = frame->outer;
+      frame->g = nullptr;
+      if (std::exception_ptr open = nursery_access::orphan(*frame->children)) error = std::move(open);
+    }
+    recompute(g);
   }
-  recompute(g);
+  if (error != nullptr) fatal_uncaught(error, "of a child of a scope whose owner has ended");
 }
 
 // A fiber that starts meanwhile sees `closing` after it has published its id (start_fiber), or is seen here: the first
@@ -291,7 +296,7 @@ void finish_expired(fired_timers& fired) noexcept {
 static std::exception_ptr take_failure(G* g) noexcept {
   detail::spin_guard guard(g->scope_lock);
   for (cancel_frame* frame = g->frames; frame != nullptr; frame = frame->outer) {
-    if (frame->what == cancel_frame::kind::shield) break;
+    if (frame->what == cancel_frame::kind::shield || frame->keeps_errors) break;
     if (frame->what == cancel_frame::kind::nursery && frame->cancelled)
       if (std::exception_ptr error = nursery_access::take_error(*frame->children)) return error;
     if (frame->sheltered) break;

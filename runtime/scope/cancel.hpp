@@ -76,6 +76,25 @@ inline void check_cancelled(G* g) {
     throw_cancelled();
 }
 
+/// For a call of the library that waits by the public surface, and says afterwards that it was cancelled: waits in it
+/// throw `cancelled` and leave the error of a failed scope around the call to whoever made it.
+class quiet_region {
+ public:
+  quiet_region() noexcept : g_(current_fiber()) {
+    frame_.keeps_errors = true;
+    if (g_ != nullptr) push_frame(g_, frame_);
+  }
+  ~quiet_region() {
+    if (g_ != nullptr) pop_frame(g_, frame_);
+  }
+  quiet_region(const quiet_region&) = delete;
+  quiet_region& operator=(const quiet_region&) = delete;
+
+ private:
+  G* g_;
+  detail::cancel_frame frame_;
+};
+
 /// Returns true if the frame's own deadline has cancelled it.
 bool frame_expired(G* g, const detail::cancel_frame& frame) noexcept;
 /// Returns true if frames outside `frame` (or the fiber itself) are cancelled, as its fiber sees it.

@@ -143,20 +143,22 @@ void nursery_access::leave(nursery& n, G* g, std::exception_ptr error) noexcept 
       const shield_region here;  // a wait in the handler must not throw out of here
       n.on_error_(error);
     }
-    bool first = false;
+    bool first = false;  // of a scope that does not collect
     {
       spin_guard guard(n.lock_);
       ++n.error_count_;
-      first = n.first_error_ == nullptr;
       if (n.collect_) {
         if (n.error_count_ <= nursery::most_errors) n.collected_[n.error_count_ - 1] = error;
-      } else if (first) {
+      } else if (n.first_error_ == nullptr) {
+        first = true;
         n.first_error_ = error;
         n.first_failed_ = g->ended;
         if (g->ended != nullptr) g->ended->retain();
       }
     }
-    if (first && !n.collect_) fail_nursery(n);
+    if (first && n.orphaned_.load(std::memory_order_relaxed))
+      fatal_uncaught(error, "of a child of a scope whose owner has ended");
+    if (first) fail_nursery(n);
   }
   error = nullptr;
   g_list woken;
@@ -173,27 +175,24 @@ void nursery_access::leave(nursery& n, G* g, std::exception_ptr error) noexcept 
   wake_all(woken);
 }
 
-void nursery::wait_for_children(bool cancellable) {
+bool nursery::wait_for_children(bool cancellable) noexcept {
   lock_.lock();
   if (active_ == 0) {
     lock_.unlock();
-    return;
+    return true;
   }
   waiter<env> w;
-  throw_if_not_ok(wait_in_queue<env>(lock_, joiners_, w, {wait_reason::scope_join, cancellable, never}));
+  return wait_in_queue<env>(lock_, joiners_, w, {wait_reason::scope_join, cancellable, never}) == wait_outcome::ok;
 }
 
 void nursery::join() {
   require_owner("join was called");
   G* const g = current_g();
   if (g == owner_) stop_failure(g, frame_);
-  // What is left to cancel this wait comes from outside, and an error goes first.
-  if (cancel_pending_at_entry(g)) {
-    if (std::exception_ptr error = take_error()) std::rethrow_exception(std::move(error));
-    throw_cancelled();
-  }
-  wait_for_children(true);
+  // What is left to cancel this wait comes from outside, and the scope's own error goes first.
+  const bool all_have_ended = !cancel_pending_at_entry(g) && wait_for_children(true);
   if (std::exception_ptr error = take_error()) std::rethrow_exception(std::move(error));
+  if (!all_have_ended) throw_cancelled();
   // A cancellation from outside may end the children, and so the wait, before it claims the wait. Silence would then
   // say "all done".
   if (is_cancelled()) check_cancelled(current_g());

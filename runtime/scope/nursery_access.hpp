@@ -37,8 +37,11 @@ struct nursery_access {
   static rt::G* owner(const nursery& n) noexcept { return static_cast<rt::G*>(n.owner_); }
   /// The first error, if nobody has taken it; it is taken then.
   static std::exception_ptr take_error(nursery& n) noexcept { return n.take_error(); }
-  /// The fiber that opened it ends without having closed it.
-  static void orphan(nursery& n) noexcept { n.orphaned_.store(true, std::memory_order_relaxed); }
+  /// The fiber that opened it ends without having closed it. Returns an error that nobody has taken.
+  static std::exception_ptr orphan(nursery& n) noexcept {
+    n.orphaned_.store(true, std::memory_order_relaxed);
+    return n.take_error();
+  }
 
   /// The end of a child, in the child: reports its error, leaves. The nursery may be gone afterwards.
   static void leave(nursery& n, rt::G* g, std::exception_ptr error) noexcept;

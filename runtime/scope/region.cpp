@@ -64,15 +64,16 @@ void deadline_region::end() noexcept {
   g_ = nullptr;
 }
 
-bool deadline_region::end_expired() noexcept {
+// A scope outside may have failed since the wait inside threw: its error comes first.
+void deadline_region::leave_cancelled() {
   G* const g = static_cast<G*>(g_);
-  if (g == nullptr) return false;
+  if (g == nullptr) throw;
   const bool expired = frame_expired(g, frame_) && !cancelled_outside(g, frame_);
   end();
-  return expired;
+  if (expired) throw timed_out("weft: the time of with_timeout or with_deadline is over");
+  rt::check_cancelled(g);
+  throw;
 }
-
-void throw_timed_out() { throw timed_out("weft: the time of with_timeout or with_deadline is over"); }
 
 shield_region::shield_region() noexcept {
   G* const g = current_fiber();
@@ -121,7 +122,8 @@ bool cancel_scope::run_body(detail::callable_ref f) {
     return true;
   } catch (const weft::cancelled&) {
     // The frame is unlinked; what is left to ask is whether anything outside also wants the fiber to end.
-    if (!frame.cancelled || g->cancel.load(std::memory_order_relaxed) != 0) throw;
+    rt::check_cancelled(g);
+    if (!frame.cancelled) throw;
     return false;
   }
 }

@@ -28,7 +28,8 @@ chan_core* chan_make(const element_ops& ops, std::ptrdiff_t capacity) {
   const std::size_t alignment = std::max(ops.alignment, alignof(chan_core));
   const std::size_t core = (sizeof(chan_core) + ops.alignment - 1) / ops.alignment * ops.alignment;
   constexpr std::size_t most = static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max()) / 2;
-  if (capacity < 0 || (ops.size != 0 && static_cast<std::size_t>(capacity) > (most - core) / ops.size))
+  if (capacity < 0 || static_cast<std::size_t>(capacity) > most ||
+      (ops.size != 0 && static_cast<std::size_t>(capacity) > (most - core) / ops.size))
     throw std::length_error("weft::chan: capacity " + std::to_string(capacity) + " of elements of " +
                             std::to_string(ops.size) + " bytes; expected 0 or more, and what fits into memory");
   const std::size_t bytes = core + static_cast<std::size_t>(capacity) * ops.size;

@@ -408,6 +408,81 @@ TEST(failed_scope, is_told_exactly_once_whenever_it_fails) {
   });
 }
 
+// The time of a region is over first, and the scope around it fails before the region is left.
+TEST(failed_scope, goes_before_the_cancellation_that_a_region_has_thrown) {
+  weft::run([] {
+    const auto timed = [](auto&& f) { weft::with_timeout(1ms, f); };
+    const auto by_hand = [](auto&& f) {
+      weft::cancel_scope cs;
+      auto canceller = weft::spawn([&] { cs.cancel(); });
+      cs.run(f);
+    };
+    const auto failing_late = [](const auto& in_region) {
+      return thrown_by([&] {
+        weft::scope s;
+        weft::event left;
+        s.go([&] {
+          weft::shield([&] { left.wait(); });
+          fail("late");
+        });
+        in_region([&] {
+          try {
+            weft::chan<int>().recv();
+          } catch (const weft::cancelled&) {
+            left.set();
+            while (!s.cancelled()) weft::shield([] { weft::yield(); });
+            throw;
+          }
+        });
+        s.join();
+      });
+    };
+    EXPECT_EQ(failing_late(timed), "late");
+    EXPECT_EQ(failing_late(by_hand), "late");
+  });
+}
+
+TEST(failed_scope, goes_before_the_time_limit_that_ends_its_join) {
+  weft::run([] {
+    EXPECT_EQ(thrown_by([] {
+                weft::with_timeout(1ms, [] {
+                  weft::scope s;
+                  s.go([] { fail("bad"); });
+                  s.go([] {
+                    try {
+                      weft::chan<int>().recv();
+                    } catch (const weft::cancelled&) {
+                      weft::shield([] { weft::sleep_for(5ms); });
+                      throw;
+                    }
+                  });
+                  s.join();
+                });
+              }),
+              "bad");
+  });
+}
+
+TEST(failed_scope, is_not_remembered_by_once_value) {
+  weft::run([] {
+    int calls = 0;
+    const auto value = weft::once_value([&] {
+      if (++calls == 1) weft::chan<int>().recv();
+      return 7;
+    });
+    EXPECT_EQ(thrown_by([&] {
+                weft::scope s;
+                s.go([] {
+                  until_waiting(1);
+                  fail("bad");
+                });
+                value();
+              }),
+              "bad");
+    EXPECT_EQ(value(), 7);
+  });
+}
+
 // --- attributes, arguments ---
 
 TEST(scope, starts_children_with_attributes_and_arguments) {
@@ -456,8 +531,8 @@ TEST_F(orphaned_scope, is_named_when_it_is_used_or_destroyed) {
               testing::HasSubstr("destroyed after the fiber that made it has ended"));
 }
 
-// A child that fails when the owner is gone has nobody to tell, and ends nobody's waits.
-TEST_F(orphaned_scope, fails_without_touching_the_next_fiber_of_its_owners_g) {
+// A child that fails when the owner is gone has nobody to tell: that ends the process, as an error in `go` does.
+TEST_F(orphaned_scope, whose_child_fails_is_named) {
   const auto program = [] {
     weft::run([] {
       weft::event gate;
@@ -469,20 +544,13 @@ TEST_F(orphaned_scope, fails_without_touching_the_next_fiber_of_its_owners_g) {
           fail("nobody hears");
         });
       }).join();
-      std::vector<weft::fiber<bool>> others;
-      for (int i = 0; i < 8; ++i)
-        others.push_back(weft::spawn([&] {
-          for (int k = 0; k < 100; ++k) weft::yield();
-          return weft::this_fiber::cancelled();
-        }));
       gate.set();
-      for (auto& each : others)
-        if (each.join()) std::_Exit(3);
-      (void)kept.release();
-      std::_Exit(0);
+      weft::chan<int>().recv();
     });
   };
-  EXPECT_EXIT(program(), testing::ExitedWithCode(0), "");
+  const auto named = testing::AllOf(testing::HasSubstr("of a child of a scope whose owner has ended"),
+                                    testing::HasSubstr("nobody hears"));
+  EXPECT_EXIT(program(), testing::ExitedWithCode(2), named);
 }
 
 }  // namespace

@@ -25,7 +25,8 @@ struct cancel_frame {
       false;  ///< entered while an exception unwound through what lies outside: no cancellation comes from there
   bool cancelled = false;  ///< a region: it is; a nursery: a child has failed, and the owner is to hear of it
   bool by_deadline = false;
-  bool joined = false;  ///< a nursery's failure reaches its owner no more
+  bool keeps_errors = false;  ///< waits inside leave the errors of failed scopes outside to those after it
+  bool joined = false;        ///< a nursery's failure reaches its owner no more
 };
 
 }  // namespace detail

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <type_traits>
@@ -330,7 +331,8 @@ class closing : public Base {
 
 template <class N>
 constexpr std::ptrdiff_t to_capacity(N n) noexcept {
-  return std::in_range<std::ptrdiff_t>(n) ? static_cast<std::ptrdiff_t>(n) : std::ptrdiff_t{-1};
+  constexpr std::ptrdiff_t most = std::numeric_limits<std::ptrdiff_t>::max();  // more than any memory has room for
+  return std::in_range<std::ptrdiff_t>(n) ? static_cast<std::ptrdiff_t>(n) : most;
 }
 
 template <class N>

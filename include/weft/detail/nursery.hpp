@@ -52,7 +52,7 @@ class WEFT_EXPORT nursery {
  private:
   friend struct nursery_access;
 
-  void wait_for_children(bool cancellable);
+  bool wait_for_children(bool cancellable) noexcept;  ///< returns false if the wait was cancelled
   void require_owner(const char* misuse) const noexcept;
   /// The first error, if nobody has taken it; it is taken then.
   std::exception_ptr take_error() noexcept;

@@ -21,8 +21,9 @@ class WEFT_EXPORT deadline_region {
   deadline_region& operator=(const deadline_region&) = delete;
   ~deadline_region();
 
-  /// Ends the region. Returns true if its deadline has cancelled it and nothing outside is cancelled.
-  bool end_expired() noexcept;
+  /// Called in a handler of `cancelled`, which has left the region. Ends it and throws: timed_out if its deadline has
+  /// cancelled it and nothing outside is cancelled; what a wait outside would throw, if something is; else `cancelled`.
+  [[noreturn]] void leave_cancelled();
 
  private:
   void end() noexcept;
@@ -31,8 +32,6 @@ class WEFT_EXPORT deadline_region {
   void* g_ = nullptr;  ///< the fiber; null on a plain thread, and once it is ended
   alignas(void*) std::byte timer_[72];
 };
-
-[[noreturn]] WEFT_EXPORT void throw_timed_out();
 
 /// While it lives the calling fiber's waits are not cancelled.
 class WEFT_EXPORT shield_region {

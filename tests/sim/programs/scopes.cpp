@@ -38,6 +38,62 @@ void cancelled_scopes() {
   });
 }
 
+struct failure {};
+
+// The owner of a scope hears of a child's failure once, whatever it does at that moment; what it runs inside ends, too.
+void failed_scopes() {
+  weft::run({.maxprocs = up_to(3)}, [] {
+    for (int r = 0; r < 6; ++r) {
+      weft::chan<int> nobody_sends;
+      int told = 0, begun = 0, ended = 0;
+      const auto hear = [&](auto wait) {
+        try {
+          wait();
+        } catch (const failure&) {
+          ++told;
+        } catch (const weft::cancelled&) {
+        }
+      };
+      const auto child = [&](bool fails) {
+        struct counter {
+          int& ended;
+          ~counter() { ++ended; }
+        } here{ended};
+        if (fails) {
+          if (maybe(2)) weft::sleep_for(ns(static_cast<instant>(choose(30'000))));
+          throw failure{};
+        }
+        nobody_sends.recv();
+      };
+      weft::scope s;
+      for (int i = 0; i < 3; ++i)
+        hear([&] {
+          s.go(child, i == 1);
+          ++begun;
+        });
+      if (maybe(2))
+        hear([&] {
+          weft::scope inner;
+          inner.go(child, false);
+          ++begun;
+          if (maybe(2)) inner.go([&] { weft::with_timeout(1h, [&] { nobody_sends.recv(); }); });
+          inner.join();
+        });
+      hear([&] {
+        if (maybe(2))
+          nobody_sends.recv();
+        else
+          weft::with_timeout(1h, [] { weft::sleep_for(2h); });
+      });
+      if (maybe(2)) hear([] { weft::yield(); });
+      hear([&] { s.join(); });
+      expect(told == 1, "the failure of a scope is told once");
+      expect(ended == begun, "all that ran in a failed scope has ended");
+      expect(!weft::this_fiber::cancelled(), "a scope that was joined reaches its owner no more");
+    }
+  });
+}
+
 void nested_scopes() {
   weft::run({.maxprocs = up_to(4)}, [] {
     for (int r = 0; r < 3; ++r) {
@@ -266,6 +322,7 @@ constexpr bounds spinners = {.ready = 40 * ms, .overdue = 40 * ms};
 
 constexpr program all[] = {
     {"cancelled_scopes", cancelled_scopes},
+    {"failed_scopes", failed_scopes},
     {"nested_scopes", nested_scopes},
     {"exceptions", exceptions},
     {"deadlines", deadlines},

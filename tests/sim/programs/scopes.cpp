@@ -38,7 +38,7 @@ void cancelled_scopes() {
   });
 }
 
-struct failure {};
+struct child_failure {};
 
 // The owner of a scope hears of a child's failure once, whatever it does at that moment; what it runs inside ends, too.
 void failed_scopes() {
@@ -49,7 +49,7 @@ void failed_scopes() {
       const auto hear = [&](auto wait) {
         try {
           wait();
-        } catch (const failure&) {
+        } catch (const child_failure&) {
           ++told;
         } catch (const weft::cancelled&) {
         }
@@ -61,7 +61,7 @@ void failed_scopes() {
         } here{ended};
         if (fails) {
           if (maybe(2)) weft::sleep_for(ns(static_cast<instant>(choose(30'000))));
-          throw failure{};
+          throw child_failure{};
         }
         nobody_sends.recv();
       };

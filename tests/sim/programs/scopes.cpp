@@ -127,10 +127,10 @@ void nested_scopes() {
 void exceptions() {
   weft::run({.maxprocs = up_to(4)}, [] {
     for (int r = 0; r < 4; ++r) {
-      int heard = 0;
+      int heard = 0, begun = 0;
       try {
         weft::scope s;
-        for (int i = 0; i < 4; ++i)
+        for (int i = 0; i < 4; ++i) {  // the last one is not begun if its owner hears of the failure here
           s.go([&, i] {
             if (i == 2) {
               if (maybe(2)) weft::yield();
@@ -138,11 +138,13 @@ void exceptions() {
             }
             if (was_cancelled([] { weft::sleep_for(1h); })) ++heard;
           });
+          ++begun;
+        }
         s.join();
         expect(false, "join throws what a child has thrown");
       } catch (const failure&) {
       }
-      expect(heard == 3, "its siblings are cancelled");
+      expect(heard == begun - 1, "its siblings are cancelled");
     }
     auto f = weft::spawn([]() -> int {
       if (maybe(2)) weft::yield();

@@ -200,4 +200,26 @@ TEST_F(fatal, a_terminate_handler_that_came_later_stays) {
   std::set_terminate(before);
 }
 
+// Elements are moved under their channel's lock: one that takes it again would spin for ever, one that waits would take it
+// along.
+TEST_F(fatal, an_element_that_uses_its_channel_or_waits_while_it_is_moved_is_named) {
+  struct element {
+    void (*moved)(const weft::chan<element>&);
+    const weft::chan<element>* channel;
+    element(void (*f)(const weft::chan<element>&), const weft::chan<element>& c) : moved(f), channel(&c) {}
+    element(element&& other) noexcept : moved(other.moved), channel(other.channel) { moved(*channel); }
+    ~element() = default;
+  };
+  const auto sends = [](void (*moved)(const weft::chan<element>&)) {
+    weft::run([moved] {
+      const weft::chan<element> c(1);
+      c.send(element(moved, c));
+    });
+  };
+  EXPECT_EXIT(sends([](const weft::chan<element>& c) { (void)c.size(); }), ExitedWithCode(2),
+              HasSubstr("fatal: weft::chan: the move constructor or destructor of an element uses the channel"));
+  EXPECT_EXIT(sends([](const weft::chan<element>&) { weft::sleep_for(1ms); }), ExitedWithCode(2),
+              HasSubstr("fatal: weft::chan: the move constructor or destructor of an element waits"));
+}
+
 }  // namespace

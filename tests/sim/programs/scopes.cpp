@@ -77,6 +77,7 @@ void failed_scopes() {
           inner.go(child, false);
           ++begun;
           if (maybe(2)) inner.go([&] { weft::with_timeout(1h, [&] { nobody_sends.recv(); }); });
+          if (maybe(2)) weft::shield([&] { inner.join(); });  // hears nothing, but what it waits for ends
           inner.join();
         });
       hear([&] {

@@ -371,7 +371,9 @@ std::size_t endpoint::hash() const noexcept {
 namespace detail {
 
 static found_endpoints copy_of(const std::vector<net::endpoint>& all) {
-  found_endpoints result{std::make_unique<net::endpoint[]>(all.size()), all.size()};
+  found_endpoints result;
+  result.all = std::make_unique<net::endpoint[]>(all.size());
+  result.count = all.size();
   std::copy(all.begin(), all.end(), result.all.get());
   return result;
 }

@@ -28,6 +28,7 @@ concept constant_text = is_constant_text<T>;
 template <class T>
 concept text_to_write = std::convertible_to<T, std::span<const char>> && !constant_text<T>;
 
+// NOLINTBEGIN(bugprone-forwarding-reference-overload): a buffer converts to no span of characters
 /// char_buffer is characters to read into.
 class char_buffer {
  public:
@@ -62,6 +63,7 @@ class const_char_buffer {
  private:
   std::span<const std::byte> bytes_;
 };
+// NOLINTEND(bugprone-forwarding-reference-overload)
 
 /// What those overloads are for, or refuse; everything else that is passed to `read_some` and `write_some` is a sequence
 /// of Asio buffers.

@@ -75,6 +75,18 @@ if (asked.has('room') && asked.has('name')) enter(asked.get('room'), asked.get('
 </script>
 )html";
 
+/// Gives the turn up while it lives, and has it again however the wait ends: a cancelled one throws.
+class others_turn {
+ public:
+  explicit others_turn(weft::mutex& turn) : turn_(turn) { turn_.unlock(); }
+  ~others_turn() { turn_.lock(); }
+  others_turn(const others_turn&) = delete;
+  others_turn& operator=(const others_turn&) = delete;
+
+ private:
+  weft::mutex& turn_;
+};
+
 /// The connection below a WebSocket that one fiber reads from and another writes to. websocket::stream is for one fiber
 /// at a time (a read answers pings, and so writes). Whoever uses it holds `turn`; the reader gives it up while it waits
 /// for bytes, which is the one moment in a read when nothing of the stream is half done.
@@ -91,10 +103,8 @@ class taking_turns {
   template <class Buffers>
   std::size_t read_some(const Buffers& to, error_code& error) {
     stream_.set_read_deadline(std::min(weft::clock::now() + patience, end_));
-    turn.unlock();
-    const std::size_t n = stream_.read_some(to, error);
-    turn.lock();
-    return n;
+    const others_turn meanwhile(turn);
+    return stream_.read_some(to, error);
   }
   template <class Buffers>
   std::size_t write_some(const Buffers& from, error_code& error) {
@@ -231,6 +241,22 @@ void write_all(member& m, house& home) {
   }
 }
 
+/// A member of a room, until the end of the block.
+class presence {
+ public:
+  presence(member& m, room& here) : member_(m), room_(here) { room_.enter(member_); }
+  ~presence() {
+    room_.leave(member_);
+    member_.outbox.close();
+  }
+  presence(const presence&) = delete;
+  presence& operator=(const presence&) = delete;
+
+ private:
+  member& member_;
+  room& room_;
+};
+
 void attend(member& m, room& here, house& home) {
   weft::scope s;  // ahead of the lock: it ends after that
   std::unique_lock turn(m.socket.next_layer().turn);
@@ -241,15 +267,15 @@ void attend(member& m, room& here, house& home) {
     m.socket.close({websocket::close_code::policy_error, "the first message is a name of at most 32 bytes"}, error);
     return;
   }
-  here.enter(m);
-  s.go([&] { write_all(m, home); });
-  here.say("-- " + name + " is here");
-  for (std::string said = next_message(m); !said.empty(); said = next_message(m)) {
-    here.say(name + ": " + said);
-    weft::yield();  // or one who says much at once would outrun the writers of the rest
+  {
+    const presence among_them(m, here);
+    s.go([&] { write_all(m, home); });
+    here.say("-- " + name + " is here");
+    for (std::string said = next_message(m); !said.empty(); said = next_message(m)) {
+      here.say(name + ": " + said);
+      weft::yield();  // or one who says much at once would outrun the writers of the rest
+    }
   }
-  here.leave(m);
-  m.outbox.close();
   here.say("-- " + name + " has left");
   turn.unlock();
   s.join();

@@ -3,7 +3,9 @@
 // Hazard: the address of errno is kept across a wait after which the fiber is on another thread. With weft/errno.hpp it
 // is not, also where the optimizer would.
 
+#if !defined(__clang__)
 #pragma GCC optimize("O2")
+#endif
 
 #include <gtest/gtest.h>
 #include <unistd.h>

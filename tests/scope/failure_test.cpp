@@ -347,7 +347,7 @@ TEST(failed_scope, is_heard_beside_a_listener) {
   const auto program = [] {
     weft::run([] {
       auto listener = weft::net::listen("127.0.0.1:0");
-      weft::go([&listener] { listener.accept(); });
+      const auto acceptor = weft::spawn([&listener] { listener.accept(); });
       weft::chan<int> results(64);
       weft::scope s;
       s.go([=] {
@@ -442,17 +442,25 @@ TEST(failed_scope, goes_before_the_cancellation_that_a_region_has_thrown) {
   });
 }
 
-TEST(failed_scope, goes_before_the_time_limit_that_ends_its_join) {
+// The join is cancelled from outside while it waits for a sibling that takes its time.
+TEST(failed_scope, goes_before_the_cancellation_that_ends_its_join) {
   weft::run([] {
-    EXPECT_EQ(thrown_by([] {
-                weft::with_timeout(1ms, [] {
+    weft::cancel_scope cs;
+    EXPECT_EQ(thrown_by([&] {
+                cs.run([&] {
                   weft::scope s;
-                  s.go([] { fail("bad"); });
                   s.go([] {
+                    until_waiting(2);
+                    fail("bad");
+                  });
+                  s.go([&] {
                     try {
                       weft::chan<int>().recv();
                     } catch (const weft::cancelled&) {
-                      weft::shield([] { weft::sleep_for(5ms); });
+                      cs.cancel();
+                      weft::shield([] {
+                        for (int i = 0; i < 100; ++i) weft::yield();
+                      });
                       throw;
                     }
                   });

@@ -40,6 +40,11 @@ std::string thrown_by(F f) {
   return "nothing";
 }
 
+/// Lets others run until a failure has reached the caller, without a wait that would throw it.
+void until_reached() {
+  while (!weft::this_fiber::cancelled()) weft::shield([] { weft::yield(); });
+}
+
 void fail(const char* why) { throw std::runtime_error(why); }
 
 TEST(failed_scope, ends_the_wait_of_its_owner_with_the_error) {
@@ -101,7 +106,7 @@ TEST(failed_scope, ends_also_a_wait_that_could_go_on) {
     ready.send(1);
     weft::scope s;
     s.go([] { fail("bad"); });
-    until([&] { return s.cancelled(); });
+    until_reached();
     EXPECT_EQ(thrown_by([&] { ready.recv(); }), "bad");
     EXPECT_EQ(ready.size(), 1u);
     s.join();
@@ -114,7 +119,7 @@ TEST(failed_scope, is_told_once_and_then_waits_throw_cancelled_until_join) {
     ready.send(1);
     weft::scope s;
     s.go([] { fail("bad"); });
-    while (!weft::this_fiber::cancelled()) weft::shield([] { weft::yield(); });
+    until_reached();
     EXPECT_EQ(thrown_by([] { weft::this_fiber::check_cancelled(); }), "bad");
     EXPECT_EQ(thrown_by([&] { ready.recv(); }), "cancelled");
     EXPECT_EQ(thrown_by([&] { s.go([] {}); }), "cancelled");
@@ -133,7 +138,7 @@ TEST(failed_scope, is_told_by_go) {
   weft::run([] {
     weft::scope s;
     s.go([] { fail("bad"); });
-    while (!weft::this_fiber::cancelled()) weft::shield([] { weft::yield(); });
+    until_reached();
     bool ran = false;
     EXPECT_EQ(thrown_by([&] { s.go([&] { ran = true; }); }), "bad");
     s.join();
@@ -168,7 +173,7 @@ TEST(failed_scope, leaves_shielded_waits_alone) {
     weft::scope s;
     weft::chan<int> results(1);
     s.go([] { fail("bad"); });
-    while (!weft::this_fiber::cancelled()) weft::shield([] { weft::yield(); });
+    until_reached();
     weft::shield([&] { results.send(1); });
     EXPECT_EQ(thrown_by([&] { s.join(); }), "bad");
   });
@@ -221,12 +226,12 @@ TEST(failed_scope, of_several_the_innermost_speaks_first_and_an_error_before_can
   weft::run([] {
     weft::scope outer;
     outer.go([] { fail("outer"); });
-    while (!weft::this_fiber::cancelled()) weft::shield([] { weft::yield(); });
+    until_reached();
     weft::shield([] {
       // Its own world: what lies outside the shield is not seen.
       weft::scope inner;
       inner.go([] { fail("inner"); });
-      while (!weft::this_fiber::cancelled()) weft::shield([] { weft::yield(); });
+      until_reached();
       EXPECT_EQ(thrown_by([] { weft::yield(); }), "inner");
       inner.join();
     });
@@ -237,7 +242,7 @@ TEST(failed_scope, of_several_the_innermost_speaks_first_and_an_error_before_can
     cs.run([&] {
       weft::scope s;
       s.go([] { fail("error"); });
-      while (!weft::this_fiber::cancelled()) weft::shield([] { weft::yield(); });
+      until_reached();
       cs.cancel();
       EXPECT_EQ(thrown_by([&] { s.join(); }), "error");
       EXPECT_EQ(thrown_by([] { weft::yield(); }), "cancelled");
@@ -249,7 +254,7 @@ TEST(failed_scope, passes_through_regions_inside_it) {
   weft::run([] {
     weft::scope s;
     s.go([] { fail("bad"); });
-    while (!weft::this_fiber::cancelled()) weft::shield([] { weft::yield(); });
+    until_reached();
     EXPECT_EQ(thrown_by([] { weft::with_timeout(1h, [] { weft::yield(); }); }), "bad");
     EXPECT_EQ(thrown_by([] { weft::with_timeout(1h, [] { weft::yield(); }); }), "cancelled");
     weft::cancel_scope cs;
@@ -291,7 +296,7 @@ TEST(failed_scope, whose_error_a_handle_has_thrown_counts_as_told) {
     auto failing = s.spawn([] { fail("bad"); });
     EXPECT_EQ(thrown_by([&] { failing.join(); }), "bad");
     while (!s.cancelled()) weft::shield([] { weft::yield(); });
-    while (!weft::this_fiber::cancelled()) weft::shield([] { weft::yield(); });
+    until_reached();
     EXPECT_EQ(thrown_by([] { weft::yield(); }), "cancelled");
     EXPECT_EQ(thrown_by([&] { s.join(); }), "nothing");
   });

@@ -7,6 +7,7 @@
 #include "runtime/sched/futex.hpp"
 #include "runtime/sched/hand_off.hpp"
 #include "runtime/sched/monitor.hpp"
+#include "runtime/sched/retake.hpp"
 #include "runtime/sched/stack_shortage.hpp"
 
 namespace weft::rt {
@@ -54,9 +55,10 @@ void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
   sched.idle.give_up_p(searching);
 }
 
-void surrender(P* p) noexcept {
+void surrender(M* m, P* p) noexcept {
   p->m.store(nullptr, std::memory_order_relaxed);
   detail::spin_guard guard(sched.lock);
+  p->surrendered_by = m;
   p->idle_link = sched.surrendered_ps;
   sched.surrendered_ps = p;
   sched.some_are_surrendered.store(true, std::memory_order_relaxed);
@@ -77,15 +79,20 @@ void has_come(M* m) noexcept WEFT_REQUIRES(sched.lock) {
 }
 
 void take_any_p(M* m) noexcept {
+  M* burner = nullptr;
   {
     detail::spin_guard guard(sched.lock);
     P* p = take_surrendered_p();
-    if (p == nullptr) p = take_idle_p();
+    if (p != nullptr)
+      burner = p->surrendered_by;
+    else
+      p = take_idle_p();
     if (p != nullptr) {
       own(m, p);
       has_come(m);
     }
   }
+  if (burner != nullptr && burner != m) make_slice_long(*burner);
   if (m->p != nullptr) note_busy();
 }
 

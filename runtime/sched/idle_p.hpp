@@ -24,9 +24,9 @@ P* take_idle_p() noexcept WEFT_REQUIRES(sched.lock);
 /// ends with it.
 void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock);
 
-/// Leaves `p` to the monitor, or to the next M that looks for a P: for an entry that may hold a lock (`at_entry`). No
-/// scheduler lock held.
-void surrender(P* p) noexcept;
+/// Leaves `p`, which `m` held, to the monitor, or to the next M that looks for a P: for an entry that may hold a lock
+/// (`at_entry`). Whoever takes it makes the slice of `m` long. No scheduler lock held.
+void surrender(M* m, P* p) noexcept;
 /// Returns a P that was surrendered at an entry, or nullptr.
 P* take_surrendered_p() noexcept WEFT_REQUIRES(sched.lock);
 

@@ -60,8 +60,10 @@ static void keep(M* m, P* p) noexcept {
     p->handoffs.add();
     m->p = nullptr;
     if (how == at_entry::surrender_p)
-      surrender(p);
-    else if (!hand_off(p))
+      surrender(m, p);
+    else if (hand_off(p))
+      make_slice_long(*m);
+    else
       keep(m, p);
     return;
   }

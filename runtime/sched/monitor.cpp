@@ -208,11 +208,14 @@ class monitor {
     bool some = false;
     while (sched.some_are_surrendered.load(std::memory_order_relaxed)) {
       P* p = nullptr;
+      M* burner = nullptr;
       {
         detail::spin_guard guard(sched.lock);
         p = take_surrendered_p();
+        if (p != nullptr) burner = p->surrendered_by;
       }
       if (p == nullptr) break;
+      make_slice_long(*burner);
       want_threads(1);
       pass_on(p);
       some = true;

@@ -70,6 +70,7 @@ struct alignas(64) P {
   spawn_credit credit;
   nanoseconds_t now = 0;                                  ///< the clock when it was last read here
   P* idle_link = nullptr;                                 ///< under the scheduler's lock
+  M* surrendered_by = nullptr;                            ///< while it is surrendered; under the same lock
   bool in_service = false;                                ///< held, or on the idle list; under the scheduler's lock
   detail::atomic<M*> m{nullptr};                          ///< who holds it; the monitor reads it
   detail::atomic<std::uint32_t> looks{0};                 ///< so far; stored by the holder, read by the monitor

@@ -19,7 +19,7 @@
 //               goes to the idle ones, or to somebody who sleeps in the poller from then on. Else the monitor would get up
 //               for it again and again, for as long as the call lasts
 //
-// Those that burn on without a P, or wait for a CPU, would have the CPUs in the kernel's slices as much as the Ms with
+// Those that burn on without a P, or wait for a CPU, whether it was taken from them or they gave it up at an entry, would have the CPUs in the kernel's slices as much as the Ms with
 // one, and whoever wakes would wait for them. So theirs are made long: the kernel lets who asks for less go first, and all
 // get the same share.
 // Not that of run()'s caller: what it starts later is not to have lost its priority (SCHED_FLAG_RESET_ON_FORK stays).
@@ -103,6 +103,8 @@ class retaker {
   p_notes notes_[max_width];
 };
 
+/// Of an M that has lost its P at the end of its slice and runs on. No lock held.
+void make_slice_long(M& m) noexcept;
 /// Of the calling thread, an M's. No lock held.
 void take_own_slice_back(M* m) noexcept;
 

@@ -21,6 +21,8 @@
 #include <weft/net.hpp>
 #include <weft/weft.hpp>
 
+#include "runtime/base/os.hpp"
+#include "runtime/sched/scheduler.hpp"
 #include "tests/support/until_waiting.hpp"
 #include "tests/support/watchdog.hpp"
 
@@ -159,34 +161,34 @@ class turns : public testing::Test {
   weft_test::watchdog watchdog_{60s};
 };
 
+/// In a runtime's main fiber: `others` while all hogs are at it. They end after it.
+template <class F>
+void run_beside_hogs(const crowd& c, F others) {
+  weft::run({.maxprocs = c.processors}, [&] {
+    std::atomic<int> begun{0};
+    flag over{false};
+    weft::scope hogs;
+    for (int i = 0; i < c.hogs; ++i) {
+      hogs.go([&] {
+        begun.fetch_add(1);
+        c.how.go_on_until(over);
+      });
+    }
+    until([&] { return begun.load() == c.hogs; });
+    others();
+    over.store(true);
+    hogs.join();
+  });
+}
+
 class beside_hogs : public turns, public testing::WithParamInterface<crowd> {
  protected:
-  /// In a runtime's main fiber: `others` while all hogs are at it. They end after it.
-  template <class F>
-  void run_beside_hogs(F others) {
-    const crowd& c = GetParam();
-    weft::run({.maxprocs = c.processors}, [&] {
-      std::atomic<int> begun{0};
-      flag over{false};
-      weft::scope hogs;
-      for (int i = 0; i < c.hogs; ++i) {
-        hogs.go([&] {
-          begun.fetch_add(1);
-          c.how.go_on_until(over);
-        });
-      }
-      until([&] { return begun.load() == c.hogs; });
-      others();
-      over.store(true);
-      hogs.join();
-    });
-  }
   /// Each turn may cost a slice of every hog before it.
   int rounds() const { return GetParam().hogs / GetParam().processors < 8 ? 10 : 4; }
 };
 
 TEST_P(beside_hogs, sleepers_and_pairs_and_new_fibers_go_on) {
-  run_beside_hogs([&] {
+  run_beside_hogs(GetParam(), [&] {
     weft::scope others;
     others.go([&] {
       for (int i = 0; i < rounds(); ++i) weft::sleep_for(1ms);
@@ -210,7 +212,7 @@ TEST_P(beside_hogs, sleepers_and_pairs_and_new_fibers_go_on) {
 }
 
 TEST_P(beside_hogs, a_reader_gets_its_bytes) {
-  run_beside_hogs([&] {
+  run_beside_hogs(GetParam(), [&] {
     int ends[2];
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     weft::net::fd here(ends[0]);
@@ -233,6 +235,28 @@ TEST_P(beside_hogs, a_reader_gets_its_bytes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(hogs, beside_hogs, testing::ValuesIn(crowds()), name_of);
+
+// Else whoever wakes waits for all of them in the kernel. However they came to lose their P: it was taken, or given up at
+// an entry.
+TEST_F(turns, those_that_run_on_without_a_p_ask_for_long_slices) {
+  std::int64_t granted = -1;
+  std::thread([&] { granted = weft::rt::os::set_slice(weft::rt::os::this_thread_id(), 1'000'000); }).join();
+  if (granted < 0) GTEST_SKIP() << "this kernel lets nobody ask for a slice";
+  for (const way& how : ways) {
+    SCOPED_TRACE(how.name);
+    const std::string name = how.name;
+    if (name == "sleep_for_nothing" || name == "call_blocking") continue;  // these give way by themselves
+    run_beside_hogs({how, 2, 16}, [] {
+      until([] {
+        using weft::rt::M;
+        int asked = 0;
+        for (const M* m = weft::rt::sched.all_ms.load(); m != nullptr; m = m->all_link)
+          if (m->former_slice.load() != 0) ++asked;
+        return asked >= 12;  // at most two have a P, and one may be on the caller's thread
+      });
+    });
+  }
+}
 
 /// Each call is over before a monitor that looks every so often has seen it twice.
 void ticker_beside_fibers_that_block_for_moments(int processors) {

@@ -15,6 +15,7 @@
 #include <weft/detail/result.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/fiber.hpp>
+#include <weft/fiber_local.hpp>
 #include <weft/options.hpp>
 
 namespace weft {
@@ -113,6 +114,24 @@ auto blocking(F&& f) -> std::invoke_result_t<F> {
   } at_the_end;
   return std::forward<F>(f)();
 }
+
+/// thread_pin keeps the calling fiber on its thread while it lives: for libraries that keep state for each thread, and for
+/// graphics, JNI or debuggers, which want to be called by the same one. Others nest in it; the outermost counts. The
+/// thread runs no other fiber in that time, unless not one other thread is to be had, so each pin costs a thread, and
+/// waits of the fiber end some microseconds later than usual. A local variable: destroyed in another fiber it is fatal.
+///
+/// The constructor throws std::system_error (std::errc::resource_unavailable_try_again) if the thread is another pinned
+/// fiber's which is helping out, as no more threads are to be had. Never waits. Nothing on a plain thread.
+class thread_pin {
+ public:
+  WEFT_EXPORT thread_pin();
+  WEFT_EXPORT ~thread_pin();
+  thread_pin(const thread_pin&) = delete;
+  thread_pin& operator=(const thread_pin&) = delete;
+
+ private:
+  std::uint64_t fiber_ = 0;
+};
 
 namespace this_fiber {
 

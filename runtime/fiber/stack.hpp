@@ -50,6 +50,10 @@ struct stack {
   void* owner;          // the G that runs on it, set by the scheduler, read by the overflow handler, cleared by put
   void* runner;  // the context that idles on it, set by the scheduler; null: none, or trim_stacks took its memory
   sanitizer_context* view;  // in a table of its own: untouched memory unless an address sanitizer wants the bounds
+
+  // The frames begin a little below `top`: there the fiber keeps its fiber_locals. Null between two fibers.
+  char* first_frame() const noexcept { return top - 16; }
+  void*& locals() const noexcept { return *reinterpret_cast<void**>(first_frame()); }
 };
 
 // What `init_stacks` was last called with, rounded up to a power of two. Relaxed: it changes only between runs.

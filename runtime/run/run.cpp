@@ -144,10 +144,12 @@ void run_main(const options& how, callable_ref f) {
   static_assert(sizeof(main_call) <= G::inline_closure_size);
   main->closure = ::new (main->inline_closure) main_call{f, settled.shutdown_grace.count()};
   main->spawn_site = __builtin_return_address(0);
-  sched.main_is_pinned = settled.pin_main;
   if (settled.pin_main) {
     main->pinned = m;
+    main->pins = pin_base;
     m->pinned_g = main;
+    spin_guard guard(sched.lock);
+    sched.pinned_threads = 1;
   }
   own(m, p);
   note_busy();
@@ -166,6 +168,7 @@ void run_main(const options& how, callable_ref f) {
   pthread_sigmask(SIG_SETMASK, &callers_mask, nullptr);
   await_threads();
   spin_guard guard(sched.lock);
+  sched.pinned_threads = 0;
   m->idle_link = sched.spare_ms;
   sched.spare_ms = m;
 }

@@ -49,6 +49,9 @@ struct eh_globals {
   unsigned uncaught = 0;
 };
 
+/// In `G::pins`: pinned for good by options::pin_main.
+inline constexpr std::uint32_t pin_base = 1u << 31;
+
 /// What kind of G it is; decides where `wake` puts it.
 enum class g_kind : std::uint8_t {
   fiber,
@@ -88,6 +91,7 @@ struct alignas(64) G {
 
   // line 3
   alignas(64) detail::spin_lock scope_lock;  ///< guards `frames` and what hangs on them; orders cancel against the end
+  std::uint32_t pins = 0;                    ///< thread_pins that live; see `pin_base`
   detail::cancel_frame* frames = nullptr;    ///< innermost first
   G* sibling_next = nullptr;                 ///< in the nursery's member list, under its lock
   G* sibling_prev = nullptr;

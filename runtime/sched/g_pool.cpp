@@ -110,6 +110,7 @@ static G* take_g(P* p) {
   g->ended = nullptr;
   g->home = nullptr;
   g->pinned = nullptr;
+  g->pins = 0;
   g->stack_size = 0;
   g->reason.store(wait_reason::none, std::memory_order_relaxed);
   g->name[0] = '\0';

@@ -35,7 +35,7 @@ void wake_one() noexcept {
 
 // What lies in its queue goes to everybody: thieves would find it there, but an M with a pinned fiber steals from nobody,
 // and it may be the only one that is up.
-void shelve_p(P* p, bool searching) noexcept {
+void shelve_p(P* p, bool searching, bool also_to_pinned) noexcept {
   const g_list rest = take_all(p);
   sleeper found;
   {
@@ -43,7 +43,7 @@ void shelve_p(P* p, bool searching) noexcept {
     sched.global.push(rest);
     // An M may have lain down since the caller looked: it has not seen the work, and would not see the flag either.
     found = take_sleeper(p, searching);
-    if (found.m == nullptr) found = take_pinned_sleeper(p, searching);
+    if (found.m == nullptr && also_to_pinned) found = take_pinned_sleeper(p, searching);
     if (found.m == nullptr) {
       look_at_each_pick(p);  // whoever has it next: till then nobody sees its timers
       put_idle_p(p, searching);

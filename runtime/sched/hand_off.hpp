@@ -24,7 +24,8 @@ void pass_on(P* p) noexcept;
 /// `somebody_comes`, who will when there is nothing else to do; wakes one if something has come meanwhile. No lock held.
 void lay_aside(P* p, bool& somebody_comes) noexcept;
 /// Puts a P that nobody could be found for, or that is not needed, on the idle list; what lies in its queue goes to the
-/// global one, and its timers get somebody's attention. No lock held.
-void shelve_p(P* p, bool searching) noexcept;
+/// global one, and its timers get somebody's attention. An M that has lain down meanwhile gets it, `also_to_pinned`: one
+/// that waits for its pinned fiber, too. No lock held.
+void shelve_p(P* p, bool searching, bool also_to_pinned = true) noexcept;
 
 }  // namespace weft::rt

@@ -11,10 +11,47 @@
 #include "runtime/sched/pending_work.hpp"
 #include "runtime/sched/poll.hpp"
 #include "runtime/sched/ready.hpp"
+#include "runtime/sched/start_m.hpp"
 #include "runtime/sched/stop_m.hpp"
 #include "runtime/sched/timers.hpp"
 
 namespace weft::rt {
+
+// Both words are looked at by this M, and by whoever wakes or picks the fiber after it has parked.
+bool pin(G* g) noexcept {
+  if (g->pins++ != 0) return true;
+  bool is_last = false;
+  {
+    const inside_runtime here;
+    M* m = here.m();
+    if (m->pinned_g != nullptr) {
+      g->pins = 0;
+      return false;
+    }
+    m->pinned_g = g;
+    g->pinned = m;
+    detail::spin_guard guard(sched.lock);
+    ++sched.pinned_threads;
+    is_last = sched.unpinned_threads() == 0;
+  }
+  // Now, and not when the fiber first waits: see `run_main`.
+  if (is_last) start_machine(nullptr, false);
+  return true;
+}
+
+void unpin(G* g) noexcept {
+  if (--g->pins != 0) return;
+  const inside_runtime here;
+  forget_pins(here.m(), g);
+}
+
+void forget_pins(M* m, G* g) noexcept {
+  g->pins = 0;
+  g->pinned = nullptr;
+  m->pinned_g = nullptr;
+  detail::spin_guard guard(sched.lock);
+  --sched.pinned_threads;
+}
 
 bool sleep_until_pinned_is_due(M* m) noexcept {
   {
@@ -102,14 +139,14 @@ bool lend_p(M* m) noexcept {
   return true;
 }
 
-// There is not one thread beside this one, and none has been to be had for a while: one that is refused for a moment is
-// no reason to let another fiber have this thread.
+// There is not one thread beside those with a pinned fiber, and none has been to be had for a while: one that is refused
+// for a moment is no reason to let another fiber have this thread.
 bool is_alone() noexcept {
   constexpr nanoseconds_t patience = 100'000'000;
   const nanoseconds_t since = sched.refused_since.load(std::memory_order_relaxed);
   if (since == 0 || steady_now() - since < patience) return false;
   detail::spin_guard guard(sched.lock);
-  return sched.threads == 0;
+  return sched.unpinned_threads() == 0;
 }
 
 // All other threads are held up, and no more are to be had now: what is ready for others goes to the global queue. If
@@ -147,9 +184,10 @@ G* take_pinned(M* m) noexcept {
   return own;
 }
 
-// Its P is the monitor's to find an M for. It sleeps where it hears of timers and sockets, if nobody else does.
+// Its P is the monitor's to find an M for, and no other's with a pinned fiber: that could do no more, and would give it
+// back. It sleeps where it hears of timers and sockets, if nobody else does.
 bool sleep_beside_held_up_threads(M* m) noexcept {
-  shelve_p(std::exchange(m->p, nullptr), false);
+  shelve_p(std::exchange(m->p, nullptr), false, false);
   bool poll = false;
   {
     detail::spin_guard guard(sched.lock);

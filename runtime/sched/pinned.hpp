@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The M with a pinned fiber. It runs nothing else, unless not one other thread can be had: while its fiber waits, its P
+// Fibers that stay on one thread, by options::pin_main or a thread_pin, and their Ms. Such an M runs nothing else, unless not one other thread can be had: while its fiber waits, its P
 // is somebody else's, and it sleeps until whoever has picked that fiber brings it, with a P (`due`, `due_p`).
 #pragma once
 
 #include "runtime/sched/scheduler.hpp"
 
 namespace weft::rt {
+
+/// Pins the calling fiber to the M that it runs on, until `unpin` was called as often. Returns false if that M, which
+/// helps out for want of threads, is another fiber's.
+bool pin(G* g) noexcept;
+void unpin(G* g) noexcept;
+/// A pinned fiber ends: whatever is left of its pins goes with it. Inside the runtime section, on `m`.
+void forget_pins(M* m, G* g) noexcept;
 
 /// Gives fiber and P to the M that the fiber is pinned to; no P if that M helps out with another fiber.
 void give_to_pinned(M* m, G* g) noexcept;
@@ -17,7 +24,7 @@ void help_out(M* m, bool begins) noexcept;
 
 /// Gives the P away while the pinned fiber waits. Returns false if nobody is there to take it: this M still has it.
 bool lend_p(M* m) noexcept;
-/// Returns true if there is not one thread beside this one, and none has been to be had for a while: a thread that is
+/// Returns true if there is not one thread beside those with a pinned fiber, and none has been to be had for a while: a thread that is
 /// refused for a moment is no reason to let another fiber have this one.
 bool is_alone() noexcept;
 /// For when all other threads are held up and no more are to be had: puts what is ready for others into the global

@@ -13,6 +13,7 @@
 #include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/membarrier.hpp"
 #include "runtime/sched/park.hpp"
+#include "runtime/sched/pinned.hpp"
 #include "runtime/sched/scheduler.hpp"
 #include "runtime/sched/stack_shortage.hpp"
 #include "runtime/sched/upcalls.hpp"
@@ -47,6 +48,8 @@ static void pool_stack(void* arg) noexcept {
       fatal(
           "weft: the child of a fork returned from the fiber that it was forked in, which exists in its parent only; "
           "call exec or _exit");
+    if (m->cur->pinned != nullptr && m->cur->pins < pin_base) [[unlikely]]
+      forget_pins(m, m->cur);
     free_g(m, m->cur);
     order_arm_before_look();  // the count of the gone before the look; pairs with the fences in cancel_everybody
     if (sched.closing.load(std::memory_order_relaxed)) [[unlikely]]
@@ -69,7 +72,9 @@ bool bind_fiber(stack_cache& cache, unsigned shard, G* g) noexcept {
   stack* s = bind_stack(cache, std::size_t{g->stack_size} * 1024, shard);
   if (s == nullptr) return false;
   if (s->runner == nullptr) {
-    s->runner = boost::context::detail::make_fcontext(s->top, static_cast<std::size_t>(s->top - s->lo), runner);
+    s->runner = boost::context::detail::make_fcontext(s->first_frame(),
+                                                      static_cast<std::size_t>(s->first_frame() - s->lo), runner);
+    s->locals() = nullptr;
     if (sanitizer_hooks) {
       s->view->fake_stack = nullptr;
       if (__tsan_create_fiber != nullptr) {

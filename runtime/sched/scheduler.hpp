@@ -51,7 +51,6 @@ struct scheduler {
   // --- the options of this run
 
   bool migrate_on_wake = false;  ///< debug builds: every woken fiber goes to the global queue
-  bool main_is_pinned = false;   ///< then the last thread beside main's does not end
   int max_threads = 10000;
 
   // --- the end of run()
@@ -90,7 +89,8 @@ struct scheduler {
   M* pinned_ms WEFT_GUARDED_BY(lock) = nullptr;  ///< asleep until their pinned fiber is due
   M* spare_ms WEFT_GUARDED_BY(lock) = nullptr;   ///< their threads have ended; reused
   M* polling_m WEFT_GUARDED_BY(lock) = nullptr;  ///< the one that sleeps in the poller
-  int threads WEFT_GUARDED_BY(lock) = 0;         ///< Ms with a thread
+  int threads WEFT_GUARDED_BY(lock) = 0;         ///< Ms with a thread that a thread was started for
+  int pinned_threads WEFT_GUARDED_BY(lock) = 0;  ///< Ms with a pinned fiber, the caller's among them
   int idle_threads WEFT_GUARDED_BY(lock) = 0;
   detail::atomic<int> coming_threads{
       0};  ///< started without a P, and neither idle yet nor given one; written under the lock
@@ -99,6 +99,9 @@ struct scheduler {
   std::optional<os::thread> last_ended WEFT_GUARDED_BY(lock);
   detail::atomic<bool> some_are_surrendered{false};  ///< written under the lock; relaxed: a hint for the monitor
   bool poller_taken WEFT_GUARDED_BY(lock) = false;   ///< an M sleeps in the poller, or is just coming out of it
+
+  /// How many Ms, the caller's among them, are there for whatever comes. The last of them does not end.
+  int unpinned_threads() const noexcept WEFT_REQUIRES(lock) { return threads + 1 - pinned_threads; }
 
   /// The size of the global queue as a hint, without the lock; a caller that relies on a zero reads it after
   /// idle_state's fence.

@@ -13,10 +13,10 @@ namespace {
 
 constexpr nanoseconds_t idle_thread_timeout = 10'000'000'000;
 
-// Takes a sleeper that nobody has woken off the list; false: somebody has, or it is wanted beside a pinned main.
+// Takes a sleeper that nobody has woken off the list; false: somebody has, or all others have a pinned fiber.
 bool leave_bed(M* m) noexcept {
   detail::spin_guard guard(sched.lock);
-  if (sched.main_is_pinned && sched.threads == 1) return false;
+  if (sched.unpinned_threads() == 1) return false;
   if (!take_off(sched.idle_ms, m)) return false;
   --sched.idle_threads;
   return true;

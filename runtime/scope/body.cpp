@@ -6,17 +6,21 @@
 
 #include <weft/error.hpp>
 
+#include "runtime/fiber/stack.hpp"
 #include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/upcalls.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/completion_access.hpp"
+#include "runtime/scope/fiber_local.hpp"
 #include "runtime/scope/nursery_access.hpp"
 
 namespace weft::rt {
 
-static void free_closure(G* g) noexcept {
+static void end_closure(G* g) noexcept {
   if (g->closure != g->inline_closure) std::free(g->closure);
   g->closure = nullptr;
+  if (g->stk->locals() != nullptr) [[unlikely]]
+    destroy_locals(g);
 }
 
 // Nobody will ever ask for its error, so nothing but `cancelled` is caught, and no function from here to the bottom
@@ -32,7 +36,7 @@ static void run_detached(G* g) {
 void run_body(G* g) {
   if (g->ended == nullptr && g->home == nullptr) {
     run_detached(g);
-    free_closure(g);
+    end_closure(g);
     if (g->frames != nullptr) [[unlikely]]
       orphan_scopes(g);
     return;
@@ -46,7 +50,7 @@ void run_body(G* g) {
   } catch (...) {
     error = std::current_exception();
   }
-  free_closure(g);
+  end_closure(g);
   if (g->frames != nullptr) [[unlikely]]
     orphan_scopes(g);
   count_end();  // before the end can be seen, so that num_fibers() no longer counts the fiber then

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A main that is pinned to its thread.
+// Fibers that are pinned to their threads: main, and any other.
+
+#include <optional>
+#include <system_error>
 
 #include <weft/weft.hpp>
 
@@ -168,6 +171,91 @@ void pinned_main_and_a_plain_thread() {
   });
 }
 
+// Several fibers keep their threads for a while, beside others; main may, too.
+void pins() {
+  weft::run({.maxprocs = up_to(3), .pin_main = maybe(3)}, [] {
+    const weft::chan<int> work, done;
+    const int many = up_to(4);
+    weft::scope s;
+    for (int i = 0; i < many; ++i) {
+      s.go([=] {
+        for (int v : work) {
+          if (maybe(2)) weft::yield();
+          const weft::thread_pin stays;
+          const task* const here = self();
+          for (int k = 0; k < 3; ++k) {
+            if (maybe(3)) block(200 * us);
+            if (maybe(3)) weft::yield();
+            if (maybe(4)) weft::sleep_for(100us);
+            if (maybe(6)) {
+              const weft::thread_pin again;
+              weft::yield();
+            }
+            done.send(v);
+            expect(self() == here, "a pinned fiber stays on its thread");
+          }
+        }
+      });
+    }
+    s.go([=] {
+      for (int i = 0; i < 12; ++i) work.send(i);
+      work.close();
+    });
+    std::optional<weft::thread_pin> stays;
+    if (maybe(3)) stays.emplace();
+    const task* const here = self();
+    for (int i = 0; i < 36; ++i) {
+      expect(done.recv().has_value(), "what is sent comes");
+      if (stays) expect(self() == here, "a main that pins itself stays on its thread");
+    }
+    s.join();
+  });
+}
+
+// As pinned_main_is_alone, by a pin.
+void pin_is_alone() {
+  set_thread_starts(thread_starts::refused);
+  weft::run({.maxprocs = 1}, [] {
+    const weft::thread_pin stays;
+    bool ran = false;
+    weft::go([&] { ran = true; });
+    weft::sleep_for(150ms);
+    weft::sleep_for(10ms);
+    if (current_plan().in_time()) expect(ran, "a fiber beside a pinned one that is alone never runs");
+    set_thread_starts(thread_starts::as_planned);
+    while (!ran) weft::sleep_for(10us);
+  });
+}
+
+// No thread is left for those that are not pinned, and none is to be had for a while: nobody is lost for it.
+void pins_and_no_thread() {
+  weft::run({.maxprocs = up_to(3), .max_threads = 3}, [] {
+    if (maybe(2)) set_thread_starts(thread_starts::refused);
+    int pinned = 0, others = 0;
+    weft::scope s;
+    for (int i = 0; i < 4; ++i) {
+      s.go([&] {
+        std::optional<weft::thread_pin> stays;
+        try {
+          stays.emplace();
+        } catch (const std::system_error&) {
+          return;
+        }
+        ++pinned;
+        for (int k = 0; k < 3; ++k) maybe(2) ? weft::yield() : weft::sleep_for(200us);
+      });
+      s.go([&] {
+        for (int k = 0; k < 3; ++k) maybe(2) ? weft::yield() : weft::sleep_for(100us);
+        ++others;
+      });
+    }
+    for (int k = 0; k < 4; ++k) weft::sleep_for(300us);
+    set_thread_starts(thread_starts::as_planned);
+    s.join();
+    expect(others == 4, "a fiber beside pinned ones is lost");
+  });
+}
+
 constexpr program all[] = {
     {"pinned_main", pinned_main},
     {"pinned_main_beside_burners", pinned_main_beside_burners, load},
@@ -179,6 +267,9 @@ constexpr program all[] = {
      {.ready = 60 * ms, .ready_beside_idle = 60 * ms}},
     {"pinned_main_is_alone", pinned_main_is_alone, {.ready = 200 * ms, .ready_beside_idle = 200 * ms}},
     {"pinned_main_and_a_plain_thread", pinned_main_and_a_plain_thread},
+    {"pins", pins},
+    {"pin_is_alone", pin_is_alone, {.ready = 200 * ms, .ready_beside_idle = 200 * ms}},
+    {"pins_and_no_thread", pins_and_no_thread, {.ready = 200 * ms, .ready_beside_idle = 200 * ms}},
 };
 
 }  // namespace

@@ -37,11 +37,11 @@ static void echo(weft::net::udp_socket& socket) {
   std::vector<std::byte> buffer(weft::net::udp_socket::largest);
   std::error_code error;
   for (;;) {
-    const auto [bytes, sender] = socket.recv_from(buffer, error);
+    const auto got = socket.recv_from(buffer, error);
     if (error == std::errc::operation_canceled) return;  // closed
     if (error) throw std::system_error(error, "receive");
     // Whoever sent it may be gone, or behind a firewall: that is no reason to end.
-    socket.send_to(std::span(buffer).first(bytes), sender, error);
+    socket.send_to(std::span(buffer).first(got.bytes), got.from, error);
   }
 }
 

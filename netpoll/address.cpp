@@ -153,20 +153,23 @@ void drop_repeated(std::vector<net::endpoint>& list) {
 
 }  // namespace
 
-net::endpoint endpoint_access::from(const sockaddr_storage& address) noexcept {
+net::endpoint endpoint_access::from(const sockaddr_in6& address) noexcept {
   net::endpoint e;
-  if (address.ss_family == AF_INET) {
+  if (address.sin6_family == AF_INET) {
     const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
     std::memcpy(e.bytes_.data(), &v4.sin_addr, sizeof v4.sin_addr);
     e.port_ = ntohs(v4.sin_port);
-  } else if (address.ss_family == AF_INET6) {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
-    std::memcpy(e.bytes_.data(), &v6.sin6_addr, sizeof v6.sin6_addr);
-    e.port_ = ntohs(v6.sin6_port);
+  } else if (address.sin6_family == AF_INET6) {
+    std::memcpy(e.bytes_.data(), &address.sin6_addr, sizeof address.sin6_addr);
+    e.port_ = ntohs(address.sin6_port);
     e.v6_ = true;
-    if (!unwrap(e)) e.scope_ = v6.sin6_scope_id;
+    if (!unwrap(e)) e.scope_ = address.sin6_scope_id;
   }
   return e;
+}
+
+net::endpoint endpoint_access::from(const sockaddr_storage& address) noexcept {
+  return from(reinterpret_cast<const sockaddr_in6&>(address));
 }
 
 bool endpoint_access::unwrap(net::endpoint& e) noexcept {
@@ -178,8 +181,8 @@ bool endpoint_access::unwrap(net::endpoint& e) noexcept {
   return true;
 }
 
-socklen_t endpoint_access::to(const net::endpoint& e, sockaddr_storage& out) noexcept {
-  out = {};
+socklen_t endpoint_access::to(const net::endpoint& e, sockaddr_in6& out) noexcept {
+  std::memset(&out, 0, sizeof out);  // no assignment, which the compiler may put behind the stores of another type
   if (!e.v6_) {
     auto& v4 = reinterpret_cast<sockaddr_in&>(out);
     v4.sin_family = AF_INET;
@@ -187,15 +190,18 @@ socklen_t endpoint_access::to(const net::endpoint& e, sockaddr_storage& out) noe
     std::memcpy(&v4.sin_addr, e.bytes_.data(), sizeof v4.sin_addr);
     return sizeof v4;
   }
-  auto& v6 = reinterpret_cast<sockaddr_in6&>(out);
-  v6.sin6_family = AF_INET6;
-  v6.sin6_port = htons(e.port_);
-  v6.sin6_scope_id = e.scope_;
-  std::memcpy(&v6.sin6_addr, e.bytes_.data(), sizeof v6.sin6_addr);
-  return sizeof v6;
+  out.sin6_family = AF_INET6;
+  out.sin6_port = htons(e.port_);
+  out.sin6_scope_id = e.scope_;
+  std::memcpy(&out.sin6_addr, e.bytes_.data(), sizeof out.sin6_addr);
+  return sizeof out;
 }
 
-socklen_t endpoint_access::to_v6(const net::endpoint& e, sockaddr_storage& out) noexcept {
+socklen_t endpoint_access::to(const net::endpoint& e, sockaddr_storage& out) noexcept {
+  return to(e, reinterpret_cast<sockaddr_in6&>(out));
+}
+
+socklen_t endpoint_access::to_v6(const net::endpoint& e, sockaddr_in6& out) noexcept {
   if (e.v6_) return to(e, out);
   net::endpoint wrapped;
   wrapped.bytes_[wrapping - 2] = wrapped.bytes_[wrapping - 1] = 0xff;
@@ -203,6 +209,10 @@ socklen_t endpoint_access::to_v6(const net::endpoint& e, sockaddr_storage& out) 
   wrapped.port_ = e.port_;
   wrapped.v6_ = true;
   return to(wrapped, out);
+}
+
+socklen_t endpoint_access::to_v6(const net::endpoint& e, sockaddr_storage& out) noexcept {
+  return to_v6(e, reinterpret_cast<sockaddr_in6&>(out));
 }
 
 net::endpoint endpoint_access::with_port(net::endpoint e, std::uint16_t port) noexcept {

@@ -6,6 +6,7 @@
 // and "0x7f000001" as hosts).
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <cstdint>
@@ -21,10 +22,14 @@ namespace weft::rt {
 struct endpoint_access {
   /// An IPv4 address that is wrapped in an IPv6 one comes out as IPv4.
   static net::endpoint from(const sockaddr_storage& address) noexcept;
+  /// Of room that suffices for either family, and holds one of them.
+  static net::endpoint from(const sockaddr_in6& address) noexcept;
   /// Fills `out`. Returns its length.
   static socklen_t to(const net::endpoint& e, sockaddr_storage& out) noexcept;
+  static socklen_t to(const net::endpoint& e, sockaddr_in6& out) noexcept;
   /// For an IPv6 socket: an IPv4 address is wrapped.
   static socklen_t to_v6(const net::endpoint& e, sockaddr_storage& out) noexcept;
+  static socklen_t to_v6(const net::endpoint& e, sockaddr_in6& out) noexcept;
   static net::endpoint with_port(net::endpoint e, std::uint16_t port) noexcept;
   static net::endpoint loopback_v4() noexcept;
   static net::endpoint loopback_v6() noexcept;

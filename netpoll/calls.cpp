@@ -2,6 +2,7 @@
 #include "netpoll/calls.hpp"
 
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -154,10 +155,42 @@ ssize_t write_without_waiting(int fd, const iovec* from, std::size_t count) noex
 
 [[gnu::noinline]] ssize_t recv_from_now(int fd, void* to, std::size_t n, sockaddr_storage& from) noexcept {
   socklen_t length = sizeof from;
-  const ssize_t result = or_errno(os::recvfrom(fd, to, n, MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&from), &length));
+  const ssize_t result =
+      or_errno(os::recvfrom(fd, to, n, MSG_DONTWAIT | MSG_TRUNC, reinterpret_cast<sockaddr*>(&from), &length));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(to, n);
   return result;
+}
+
+namespace {
+
+void fault_on_guard(const mmsghdr* messages, unsigned count) noexcept {
+  for (unsigned i = 0; i < count; ++i)
+    for (std::size_t piece = 0; piece < messages[i].msg_hdr.msg_iovlen; ++piece) {
+      const iovec& each = messages[i].msg_hdr.msg_iov[piece];
+      rt::fault_on_guard(each.iov_base, each.iov_len);
+    }
+}
+
+}  // namespace
+
+[[gnu::noinline]] int recv_messages_now(int fd, mmsghdr* to, unsigned count) noexcept {
+  const int result = or_errno(os::recvmmsg(fd, to, count, MSG_DONTWAIT, nullptr));
+  if (result == -EFAULT) [[unlikely]]
+    fault_on_guard(to, count);
+  return result;
+}
+
+[[gnu::noinline]] int send_messages_now(int fd, mmsghdr* from, unsigned count) noexcept {
+  const int result = or_errno(os::sendmmsg(fd, from, count, MSG_NOSIGNAL | MSG_DONTWAIT));
+  if (result == -EFAULT) [[unlikely]]
+    fault_on_guard(from, count);
+  return result;
+}
+
+[[gnu::noinline]] int interface_now(const char* name) noexcept {
+  const unsigned index = if_nametoindex(name);
+  return index != 0 ? static_cast<int>(index) : -errno;
 }
 
 [[gnu::noinline]] ssize_t send_passing_now(int fd, const void* from, std::size_t n, const int* passed,

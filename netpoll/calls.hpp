@@ -35,7 +35,13 @@ ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept;  // ne
 ssize_t read_now(int fd, void* to, std::size_t n, bool& ask_first) noexcept;
 ssize_t writev_now(int fd, const iovec* from, std::size_t count, std::size_t sure_room, bool& ask_first) noexcept;
 ssize_t send_to_now(int fd, const void* from, std::size_t n, const sockaddr* to, socklen_t length) noexcept;
+/// Of a datagram: its whole length, which may be more than the `n` that it is cut to.
 ssize_t recv_from_now(int fd, void* to, std::size_t n, sockaddr_storage& from) noexcept;
+/// How many of them; an error only of the first. `msg_len` and `msg_flags` of each that was received are filled in.
+int recv_messages_now(int fd, mmsghdr* to, unsigned count) noexcept;
+int send_messages_now(int fd, mmsghdr* from, unsigned count) noexcept;
+/// The index of a network interface, from 1.
+int interface_now(const char* name) noexcept;
 /// With at most `most_passed` descriptors beside them; never a signal.
 ssize_t send_passing_now(int fd, const void* from, std::size_t n, const int* passed, std::size_t count) noexcept;
 /// The descriptors that came along, close-on-exec, are stored in `passed`, which has room for `most_passed`. `lost`: not

@@ -51,6 +51,9 @@ descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept
     d->ask_first[0] = d->ask_first[1] = false;
     d->lent.store(false, std::memory_order_relaxed);
     d->in_doubt.store(0, std::memory_order_relaxed);
+    d->connects.store(1, std::memory_order_relaxed);
+    d->sifted = 0;
+    d->longest_segment = descriptor::unknown;
     d->reporter = reporter;
     error = reporter->add(*d);
     if (error == 0) return d;

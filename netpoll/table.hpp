@@ -79,6 +79,14 @@ struct alignas(64) descriptor : basic_descriptor<net_traits> {
   detail::atomic<bool> lent{false};
   /// So many short reads are looked into before they are believed again (`native_handle`).
   detail::atomic<std::uint32_t> in_doubt{0};
+  // Of datagrams (udp_socket.cpp, udp_many.cpp):
+  static constexpr std::uint32_t unknown = ~std::uint32_t{0};
+  /// One more than how often it was connected. Relaxed: for operations that begin after that.
+  detail::atomic<std::uint32_t> connects{1};
+  /// Of the holder of the reading side: `connects` as it was when nothing more lay there that others had sent before.
+  std::uint32_t sifted = 0;
+  /// Of the holder of the writing side: up to this many bytes a datagram the kernel cuts several out of one.
+  std::uint32_t longest_segment = unknown;
 };
 
 /// Throws std::bad_alloc.

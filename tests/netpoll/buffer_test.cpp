@@ -41,6 +41,8 @@ using write_some = decltype(WEFT_CALL(write_some(std::forward<decltype(b)>(b), e
 using write_all = decltype(WEFT_CALL(write_all(std::forward<decltype(b)>(b), e...)));
 using recv_from = decltype(WEFT_CALL(recv_from(std::forward<decltype(b)>(b), e...)));
 using send_to = decltype(WEFT_CALL(send_to(std::forward<decltype(b)>(b), endpoint(), e...)));
+using send = decltype(WEFT_CALL(send(std::forward<decltype(b)>(b), e...)));
+using recv = decltype(WEFT_CALL(recv(std::forward<decltype(b)>(b), e...)));
 using recv_fds = decltype(WEFT_CALL(recv_fds(std::forward<decltype(b)>(b), e...)));
 using send_fds = decltype(WEFT_CALL(send_fds(std::forward<decltype(b)>(b), std::span<const int>(), e...)));
 using read_at = decltype(WEFT_CALL(read_at(0, std::forward<decltype(b)>(b), e...)));
@@ -95,10 +97,26 @@ static_assert(writes_all<tcp_stream, write_all> && takes_no_others<tcp_stream, w
 static_assert(reads_all<weft::net::fd, read_some> && writes_all<weft::net::fd, write_some>);
 static_assert(reads_all<udp_socket, recv_from> && takes_no_others<udp_socket, recv_from>);
 static_assert(writes_all<udp_socket, send_to> && takes_no_others<udp_socket, send_to>);
+static_assert(reads_all<udp_socket, recv> && takes_no_others<udp_socket, recv>);
+static_assert(writes_all<udp_socket, send> && takes_no_others<udp_socket, send>);
 static_assert(reads_all<unix_stream, recv_fds> && takes_no_others<unix_stream, recv_fds>);
 static_assert(writes_all<unix_stream, send_fds> && takes_no_others<unix_stream, send_fds>);
 static_assert(reads_all<weft::file, read_at> && takes_no_others<weft::file, read_at>);
 static_assert(writes_all<weft::file, write_at> && takes_no_others<weft::file, write_at>);
+
+// The members of arrays of datagrams are one type, which takes all of them.
+struct place {
+  weft::net::incoming in;
+  weft::net::outgoing out;
+};
+using of_incoming = decltype([](place& o, auto&& b, auto&...) -> decltype(o.in = {std::forward<decltype(b)>(b)}) {
+  return o.in = {std::forward<decltype(b)>(b)};
+});
+using of_outgoing = decltype([](place& o, auto&& b, auto&...) -> decltype(o.out = {std::forward<decltype(b)>(b), {}}) {
+  return o.out = {std::forward<decltype(b)>(b), {}};
+});
+static_assert(reads_all<place, of_incoming> && takes_no_others<place, of_incoming>);
+static_assert(writes_all<place, of_outgoing> && takes_no_others<place, of_outgoing>);
 
 TEST(buffer, of_unsigned_char_carries_bytes_through_a_stream) {
   weft::run([] {

@@ -48,6 +48,14 @@ extern "C" ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   ++sends;
   return syscall(SYS_sendmsg, fd, message, flags);
 }
+extern "C" int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+  ++sends;
+  return static_cast<int>(syscall(SYS_sendmmsg, fd, messages, count, flags));
+}
+extern "C" int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
+  ++receives;
+  return static_cast<int>(syscall(SYS_recvmmsg, fd, messages, count, flags, timeout));
+}
 extern "C" int accept4(int fd, sockaddr* peer, socklen_t* length, int flags) {
   ++others;
   return static_cast<int>(syscall(SYS_accept4, fd, peer, length, flags));
@@ -105,6 +113,12 @@ TEST(calls, there_are_none_past_a_deadline) {
     fails([&] { listener.accept(error); });
     fails([&] { udp.recv_from(buffer, error); });
     fails([&] { udp.send_to(buffer, udp.local_endpoint(), error); });
+    fails([&] { udp.recv(buffer, error); });
+    fails([&] { udp.send(buffer, error); });
+    std::array<weft::net::incoming, 1> into{weft::net::incoming{buffer}};
+    const std::array<weft::net::outgoing, 1> from{weft::net::outgoing{buffer, udp.local_endpoint()}};
+    fails([&] { udp.recv_many(into, error); });
+    fails([&] { udp.send_many(from, error); });
     const counts after;
     EXPECT_EQ(after.receives, before.receives);
     EXPECT_EQ(after.sends, before.sends);

@@ -247,7 +247,7 @@ TEST(endpoint, datagrams_go_to_one_that_was_written_as_ipv6) {
     const std::string port = std::to_string(v4.local_endpoint().port());
     v4.send_to(std::string_view("x"), endpoint::parse("[::ffff:127.0.0.1]:" + port));
     std::array<char, 4> buffer;
-    EXPECT_EQ(v4.recv_from(buffer).endpoint, v4.local_endpoint());
+    EXPECT_EQ(v4.recv_from(buffer).from, v4.local_endpoint());
   });
 }
 

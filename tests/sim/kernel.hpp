@@ -51,8 +51,10 @@ ssize_t pwritev2(int fd, const iovec* from, int count, off_t at, int flags) noex
 ssize_t read(int fd, void* to, std::size_t n) noexcept;
 ssize_t recv(int fd, void* to, std::size_t n, int flags) noexcept;
 ssize_t recvfrom(int fd, void* to, std::size_t n, int flags, sockaddr* from, socklen_t* length) noexcept;
+int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) noexcept;
 ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept;
 ssize_t send(int fd, const void* from, std::size_t n, int flags) noexcept;
+int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) noexcept;
 ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept;
 ssize_t sendto(int fd, const void* from, std::size_t n, int flags, const sockaddr* to, socklen_t length) noexcept;
 int setsockopt(int fd, int level, int name, const void* value, socklen_t length) noexcept;

@@ -8,6 +8,7 @@
 #include <concepts>
 #include <cstddef>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 namespace weft {
@@ -62,6 +63,31 @@ class const_char_buffer {
 
  private:
   std::span<const std::byte> bytes_;
+};
+
+/// any_buffer is a span of bytes that what converts to a span of characters converts to as well. For members of the
+/// program's own arrays of buffers, where no overload can choose.
+class any_buffer : public std::span<std::byte> {
+ public:
+  constexpr any_buffer() noexcept = default;
+  template <std::convertible_to<std::span<std::byte>> R>
+  requires(!std::derived_from<std::remove_cvref_t<R>, any_buffer>) constexpr any_buffer(R&& to) noexcept
+      : span(static_cast<std::span<std::byte>>(std::forward<R>(to))) {}
+  any_buffer(char_buffer to) noexcept : span(to.bytes()) {}
+  template <std::convertible_to<char_buffer> R>
+  any_buffer(R&& to) noexcept : span(char_buffer(std::forward<R>(to)).bytes()) {}
+};
+
+/// any_const_buffer is the same to write from. A string literal is refused.
+class any_const_buffer : public std::span<const std::byte> {
+ public:
+  constexpr any_const_buffer() noexcept = default;
+  template <std::convertible_to<std::span<const std::byte>> R>
+  requires(!std::derived_from<std::remove_cvref_t<R>, any_const_buffer>) constexpr any_const_buffer(R&& from) noexcept
+      : span(static_cast<std::span<const std::byte>>(std::forward<R>(from))) {}
+  any_const_buffer(const_char_buffer from) noexcept : span(from.bytes()) {}
+  template <std::convertible_to<const_char_buffer> R>
+  any_const_buffer(R&& from) noexcept : span(const_char_buffer(std::forward<R>(from)).bytes()) {}
 };
 // NOLINTEND(bugprone-forwarding-reference-overload)
 

@@ -239,7 +239,23 @@ ssize_t recvfrom(int fd, void* to, std::size_t n, int flags, sockaddr* from, soc
   const ssize_t got = until_done(s, EPOLLIN, (flags & MSG_DONTWAIT) == 0,
                                  [&] { return s->take_one(static_cast<char*>(to), n, sender); });
   if (got >= 0 && from != nullptr) write_address(sender, from, length);
-  return got;
+  const bool all = got < 0 || (flags & MSG_TRUNC) != 0;
+  return all ? got : std::min(got, static_cast<ssize_t>(n));
+}
+
+// One piece each. As Linux: an error after the first is not told.
+int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec*) noexcept {
+  unsigned done = 0;
+  for (; done < count; ++done) {
+    msghdr& m = messages[done].msg_hdr;
+    const ssize_t got = kernel::recvfrom(fd, m.msg_iov->iov_base, m.msg_iov->iov_len, flags | MSG_TRUNC,
+                                         static_cast<sockaddr*>(m.msg_name), &m.msg_namelen);
+    if (got < 0) break;
+    const std::size_t length = static_cast<std::size_t>(got);
+    m.msg_flags = length > m.msg_iov->iov_len ? MSG_TRUNC : 0;
+    messages[done].msg_len = static_cast<unsigned>(std::min(length, m.msg_iov->iov_len));
+  }
+  return done != 0 ? static_cast<int>(done) : -1;
 }
 
 ssize_t sendto(int fd, const void* from, std::size_t n, int, const sockaddr* to, socklen_t) noexcept {
@@ -249,6 +265,18 @@ ssize_t sendto(int fd, const void* from, std::size_t n, int, const sockaddr* to,
   if (interrupted()) return say(EINTR);
   s->send(std::string(static_cast<const char*>(from), n), read_address(to));
   return static_cast<ssize_t>(n);
+}
+
+int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) noexcept {
+  unsigned done = 0;
+  for (; done < count; ++done) {
+    const msghdr& m = messages[done].msg_hdr;
+    const std::string all = gathered(m.msg_iov, m.msg_iovlen);
+    if (kernel::sendto(fd, all.data(), all.size(), flags, static_cast<const sockaddr*>(m.msg_name), m.msg_namelen) < 0)
+      break;
+    messages[done].msg_len = static_cast<unsigned>(all.size());
+  }
+  return done != 0 ? static_cast<int>(done) : -1;
 }
 
 int setsockopt(int fd, int, int, const void*, socklen_t) noexcept {

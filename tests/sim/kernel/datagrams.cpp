@@ -45,10 +45,9 @@ ssize_t udp_socket::take_one(char* to, std::size_t n, sockaddr_in& from) noexcep
   if (in.empty()) return -EAGAIN;
   const datagram first = std::move(in.front());
   in.pop_front();
-  n = std::min(n, first.data.size());
-  std::copy_n(first.data.begin(), n, to);
+  std::copy_n(first.data.begin(), std::min(n, first.data.size()), to);
   from = first.from;
-  return static_cast<ssize_t>(n);
+  return static_cast<ssize_t>(first.data.size());
 }
 
 void udp_socket::send(std::string data, const sockaddr_in& to) noexcept {

@@ -5,7 +5,7 @@
 // overtake each other. What does not fit into the reader's buffer is cut off.
 //
 // Differs from Linux: sending never waits for room; no ICMP errors come back. Not modelled: connect, read and write,
-// broadcast, MSG_TRUNC.
+// broadcast.
 #pragma once
 
 #include <deque>
@@ -29,6 +29,7 @@ struct udp_socket : file {
   std::uint32_t state() noexcept override;
   void release() noexcept override { closed = true; }
 
+  /// Returns its length, also where not all of it is stored.
   ssize_t take_one(char* to, std::size_t n, sockaddr_in& from) noexcept;
   void send(std::string data, const sockaddr_in& to) noexcept;
 };

@@ -233,7 +233,7 @@ void datagrams() {
       bool seen[12]{};
       for (int i = 0; i < 12; ++i) {
         char text[16]{};
-        auto [n, from] = b.recv_from(std::span<char>(text, 15));
+        auto [n, from, cut] = b.recv_from(std::span<char>(text, 15));
         expect(n != 0 && from == a.local_endpoint(), "a datagram");
         const int which = std::atoi(text);
         expect(which >= 0 && which < 12 && !std::exchange(seen[which], true), "a datagram comes once");

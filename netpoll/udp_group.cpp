@@ -97,8 +97,9 @@ lookup change_group(descriptor* d, bool v6, const net::endpoint& group, std::str
   });
   if (!why && speaks(those, group, at)) {
     why = while_open(d, [&](int fd) noexcept {
-      if (how == change::join) take_own_groups_alone(fd, v6);
-      return group.is_v6() ? change_v6(fd, group, interface, how) : change_v4(fd, group, interface, how);
+      const int result = group.is_v6() ? change_v6(fd, group, interface, how) : change_v4(fd, group, interface, how);
+      if (result == 0 && how == change::join) take_own_groups_alone(fd, v6);
+      return result;
     });
     at.detail = meaning(why.error, how);
   }

@@ -394,6 +394,20 @@ TEST(udp_many, works_from_plain_threads) {
   });
 }
 
+TEST(udp_many, fits_the_smallest_stack) {
+  weft::run([] {
+    auto socket = udp_socket::bind("127.0.0.1:0");
+    const numbers sent(100, socket.local_endpoint());
+    room r(100);
+    auto small = weft::spawn({.stack_size = 16 * 1024}, [&] {
+      EXPECT_EQ(socket.send_many(sent.all), 100u);
+      for (std::size_t n = 0; n < 100;) n += socket.recv_many(std::span(r.all).subspan(n));
+    });
+    small.join();
+    EXPECT_EQ(text_of(r.all[99]), "99");
+  });
+}
+
 // Segmentation by the kernel: what arrives is the same with it and without.
 
 bool kernel_segments() {

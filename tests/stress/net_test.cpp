@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
@@ -167,7 +168,24 @@ TEST_F(net, datagrams_in_trouble) {
             std::error_code error;
             if (f % 2 == 0) {
               const std::string sent(1 + choose.below(60), static_cast<char>('a' + choose.below(26)));
-              a.send_to(std::span<const char>(sent), b.local_endpoint(), error);
+              if (choose.below(2) == 0) {
+                a.send_to(std::span<const char>(sent), b.local_endpoint(), error);
+              } else {
+                std::array<weft::net::outgoing, 40> out;
+                out.fill({sent, b.local_endpoint()});
+                const std::size_t n = a.send_many(out, error);
+                EXPECT_TRUE(error ? n == 0 : n >= 1 && n <= out.size());
+              }
+            } else if (choose.below(2) == 0) {
+              std::array<weft::net::incoming, 16> in;
+              for (std::size_t i = 0; i < in.size(); ++i) in[i].buffer = std::span(buffer).subspan(4 * i, 4);
+              const std::size_t n = b.recv_many(in, error);
+              EXPECT_TRUE(error ? n == 0 : n >= 1 && n <= in.size());
+              for (const auto& each : std::span(in).first(n)) {
+                EXPECT_EQ(each.from, a.local_endpoint());
+                EXPECT_TRUE(std::all_of(each.buffer.begin(), each.buffer.begin() + static_cast<int>(each.bytes),
+                                        [&](std::byte x) { return x == each.buffer[0]; }));
+              }
             } else {
               const auto one = b.recv_from(buffer, error);
               if (!error) {

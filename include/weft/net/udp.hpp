@@ -152,8 +152,8 @@ class WEFT_EXPORT udp_socket : public detail::net_object {
 
   /// Takes in what is sent to a group (224.0.0.0/4, ff00::/8) and to the port of this socket; `group`'s own port is not
   /// looked at. `interface` is the name of a network interface, such as "eth0"; "": the group's zone (of IPv6), or the
-  /// one that the kernel's routes lead to. From the first call on the socket takes in its own groups alone; a socket that
-  /// has not called it gets, as Linux has it, those that any other program is in.
+  /// one that the kernel's routes lead to. From the first group on the socket takes in its own alone; a socket that
+  /// was in none gets, as Linux has it, those that any other program is in.
   ///
   /// What is no group is std::errc::invalid_argument, an unknown interface or one that no route names no_such_device, a
   /// group of a family that the socket does not speak address_family_not_supported, one that it is in address_in_use

@@ -46,6 +46,7 @@ constexpr std::size_t chunk = 32;  // some 4 KiB of the stack; below the 64 segm
   const std::size_t count = std::min(to.size(), chunk);
   for (std::size_t i = 0; i < count; ++i) {
     pieces[i] = {to[i].buffer.data(), to[i].buffer.size()};
+    senders[i].sin6_family = AF_UNSPEC;
     messages[i] = {};
     messages[i].msg_hdr.msg_name = &senders[i];
     messages[i].msg_hdr.msg_namelen = sizeof senders[i];

@@ -5,11 +5,13 @@
 
 #include <cstdio>
 #include <optional>
+#include <string>
 #include <system_error>
 #include <vector>
 
 #include <weft/file.hpp>
 #include <weft/net.hpp>
+#include <weft/process.hpp>
 #include <weft/weft.hpp>
 
 #if !defined(_GLIBCXX_DEBUG)
@@ -33,9 +35,12 @@ int main() {
     failing.go([] { throw 1; });
     failing.join();
 
+    const std::vector<std::string> variables{"A=b"};
+    const weft::process_output listed = weft::process::output({"env"}, {.env = variables});
+
     const bool right = found == std::vector{weft::net::endpoint::parse("127.0.0.1:80")} && none.empty() &&
                        error == std::errc::invalid_argument && received == 7 && list.join().size() == 3 &&
-                       failing.errors().size() == 1 && failing.error_count() == 1;
+                       failing.errors().size() == 1 && failing.error_count() == 1 && listed.out == "A=b\n";
     if (!right) std::fputs("what came back is not what was passed\n", stderr);
     return right ? 0 : 1;
   });

@@ -323,7 +323,7 @@ TEST_F(processes, get_no_descriptor_of_ours) {
       if (flags >= 0 && (flags & FD_CLOEXEC) == 0) passed.insert(std::to_string(number));
     }
     for (const char* stream : {"0", "1", "2"}) passed.insert(stream);
-    // By a fiber that a change of threads does not disturb: `ls` lists the shell's.
+    // Those of the shell: `ls` has one more of its own.
     std::istringstream found(process::output(shell("ls /proc/$$/fd; true")).out);
     int count = 0;
     for (std::string number; found >> number; ++count) EXPECT_TRUE(passed.contains(number)) << number;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <set>
@@ -548,6 +549,29 @@ TEST_F(processes, many_start_and_end_beside_each_other) {
       });
     s.join();
     EXPECT_EQ(well, 200);
+    EXPECT_TRUE(has_no_children());
+  });
+}
+
+TEST_F(processes, in_line_to_start_are_cancelled_and_the_line_goes_on) {
+  weft::run([] {
+    weft::cancel_scope stop;
+    std::atomic<int> started{0}, cancelled{0};
+    weft::scope s;
+    for (int i = 0; i < 50; ++i)
+      s.go([&] {
+        stop.run([&] {
+          std::error_code error;
+          const auto child = process::start({"true"}, error);
+          ++(child ? started : cancelled);
+          EXPECT_TRUE(child || error == std::errc::operation_canceled) << error.message();
+          if (child) stop.cancel();
+        });
+      });
+    s.join();
+    EXPECT_EQ(started + cancelled, 50);
+    EXPECT_GE(cancelled, 1);
+    EXPECT_EQ(process::output({"echo", "-n", "fine"}).out, "fine");
     EXPECT_TRUE(has_no_children());
   });
 }

@@ -14,6 +14,7 @@
 namespace weft::rt {
 
 ssize_t read_from(descriptor& d, void* to, std::size_t n) noexcept;
+ssize_t readv_from(descriptor& d, const iovec* to, std::size_t count) noexcept;
 ssize_t write_to(descriptor& d, const void* from, std::size_t n) noexcept;
 ssize_t writev_to(descriptor& d, const iovec* from, std::size_t count) noexcept;
 /// Returns true if after a read that gave `got` bytes of `wanted` there is nothing more to read: `held_side::drained`.

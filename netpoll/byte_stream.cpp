@@ -45,6 +45,11 @@ ssize_t read_from(descriptor& d, void* to, std::size_t n) noexcept {
   return d.kind >= file_kind::pipe ? read_now(d.fd(), to, n, ask_first(d, direction::read)) : recv_now(d.fd(), to, n);
 }
 
+ssize_t readv_from(descriptor& d, const iovec* to, std::size_t count) noexcept {
+  if (d.kind < file_kind::pipe) return recvv_now(d.fd(), to, count);
+  return readv_now(d.fd(), to, count, ask_first(d, direction::read));
+}
+
 ssize_t writev_to(descriptor& d, const iovec* from, std::size_t count) noexcept {
   if (d.kind < file_kind::pipe) return sendv_now(d.fd(), from, count);
   return writev_now(d.fd(), from, count, sure_room(d), ask_first(d, direction::write));
@@ -138,6 +143,46 @@ class pieces_of_a_call {
   std::size_t room_ = few;
 };
 
+std::size_t receive(descriptor* d, std::span<const std::span<std::byte>> to, failure& why) noexcept {
+  pieces_of_a_call pieces(to.size());
+  iovec* const vector = pieces.get();
+  std::size_t count = 0, wanted = 0;
+  for (std::size_t i = 0; i < to.size() && count < pieces.room(); ++i) {
+    if (to[i].empty()) continue;
+    vector[count++] = {to[i].data(), to[i].size()};
+    wanted += to[i].size();
+  }
+  if (count == 0 && d != nullptr) {
+    why = cancelled_at_entry();
+    return 0;
+  }
+  held_side side(d, direction::read, why);
+  while (side) {
+    const ssize_t n = readv_from(side.it(), vector, count);
+    if (n >= 0) {
+      side.drained = drained_by(side.it(), n, wanted);
+      return static_cast<std::size_t>(n);
+    }
+    if (!side.again(n, why)) break;
+  }
+  return 0;
+}
+
+// What it sees is still there for the next operation, so the side is not drained whatever comes.
+std::size_t look(descriptor* d, std::span<std::byte> to, failure& why) noexcept {
+  if (to.empty() && d != nullptr) {
+    why = cancelled_at_entry();
+    return 0;
+  }
+  held_side side(d, direction::read, why);
+  while (side) {
+    const ssize_t n = peek_now(side.fd(), to.data(), to.size());
+    if (n >= 0) return static_cast<std::size_t>(n);
+    if (!side.again(n, why)) break;
+  }
+  return 0;
+}
+
 std::size_t send(descriptor* d, std::span<const std::span<const std::byte>> from, bool all, failure& why) noexcept {
   pieces_of_a_call pieces(from.size());
   iovec* const vector = pieces.get();
@@ -221,6 +266,51 @@ std::size_t byte_stream::read_exactly(std::span<std::byte> to) {
 
 std::size_t byte_stream::read_exactly(std::span<std::byte> to, std::error_code& error) {
   return or_code(error, [&](failure& why) { return receive(d_, to, true, why); });
+}
+
+std::size_t byte_stream::readv(std::span<const std::span<std::byte>> to) {
+  return or_throw(failed_to{"read from", d_}, [&](failure& why) { return receive(d_, to, why); });
+}
+
+std::size_t byte_stream::readv(std::span<const std::span<std::byte>> to, std::error_code& error) {
+  return or_code(error, [&](failure& why) { return receive(d_, to, why); });
+}
+
+std::size_t byte_stream::peek(std::span<std::byte> to) {
+  return or_throw(
+      [&](const failure& why) {
+        const char* const cure = why.error == ENOTSOCK ? " (only a socket keeps what is peeked at)" : "";
+        raise(why, "peek at " + name_of(d_) + cure);
+      },
+      [&](failure& why) { return look(d_, to, why); });
+}
+
+std::size_t byte_stream::peek(std::span<std::byte> to, std::error_code& error) {
+  return or_code(error, [&](failure& why) { return look(d_, to, why); });
+}
+
+void byte_stream::wait_readable() {
+  failure why;
+  await_readiness(d_, direction::read, why);
+  if (why) failed_to{"wait_readable on", d_}(why);
+}
+
+void byte_stream::wait_readable(std::error_code& error) {
+  failure why;
+  await_readiness(d_, direction::read, why);
+  error = to_code(why);
+}
+
+void byte_stream::wait_writable() {
+  failure why;
+  await_readiness(d_, direction::write, why);
+  if (why) failed_to{"wait_writable on", d_}(why);
+}
+
+void byte_stream::wait_writable(std::error_code& error) {
+  failure why;
+  await_readiness(d_, direction::write, why);
+  error = to_code(why);
 }
 
 std::size_t byte_stream::write_some(std::span<const std::byte> from) {

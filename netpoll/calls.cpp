@@ -63,6 +63,32 @@ bool not_supported(ssize_t result) noexcept { return result == -EOPNOTSUPP || re
   return result;
 }
 
+[[gnu::noinline]] ssize_t peek_now(int fd, void* to, std::size_t n) noexcept {
+  const ssize_t result = or_errno(os::recv(fd, to, n, MSG_PEEK | MSG_DONTWAIT));
+  if (result == -EFAULT) [[unlikely]]
+    fault_on_guard(to, n);
+  return result;
+}
+
+[[gnu::noinline]] ssize_t recvv_now(int fd, const iovec* to, std::size_t count) noexcept {
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(to);
+  message.msg_iovlen = count;
+  const ssize_t result = or_errno(os::recvmsg(fd, &message, MSG_DONTWAIT));
+  if (result == -EFAULT) [[unlikely]]
+    for (std::size_t i = 0; i < count; ++i) fault_on_guard(to[i].iov_base, to[i].iov_len);
+  return result;
+}
+
+[[gnu::noinline]] ssize_t readv_now(int fd, const iovec* to, std::size_t count, bool& ask_first) noexcept {
+  ssize_t result = -EOPNOTSUPP;
+  if (!ask_first) result = or_errno(os::preadv2(fd, to, static_cast<int>(count), -1, RWF_NOWAIT));
+  if (not_supported(result)) return read_now(fd, to->iov_base, to->iov_len, ask_first);
+  if (result == -EFAULT) [[unlikely]]
+    for (std::size_t i = 0; i < count; ++i) fault_on_guard(to[i].iov_base, to[i].iov_len);
+  return result;
+}
+
 [[gnu::noinline]] ssize_t read_now(int fd, void* to, std::size_t n, bool& ask_first) noexcept {
   ssize_t result = -EOPNOTSUPP;
   if (!ask_first) {
@@ -209,7 +235,7 @@ void fault_on_guard(const mmsghdr* messages, unsigned count) noexcept {
     header->cmsg_len = CMSG_LEN(count * sizeof(int));
     std::memcpy(CMSG_DATA(header), passed, count * sizeof(int));
   }
-  const ssize_t result = or_errno(os::sendmsg(fd, &message, MSG_NOSIGNAL));
+  const ssize_t result = or_errno(os::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(from, n);
   return result;
@@ -225,7 +251,7 @@ void fault_on_guard(const mmsghdr* messages, unsigned count) noexcept {
   message.msg_iovlen = 1;
   message.msg_control = control;
   message.msg_controllen = sizeof control;
-  const ssize_t result = or_errno(os::recvmsg(fd, &message, MSG_CMSG_CLOEXEC));
+  const ssize_t result = or_errno(os::recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT));
   if (result == -EFAULT) [[unlikely]]
     fault_on_guard(to, n);
   count = 0;
@@ -258,6 +284,14 @@ void fault_on_guard(const mmsghdr* messages, unsigned count) noexcept {
   const int wanted = on ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
   if (wanted == flags) return 0;
   return os::fcntl(fd, F_SETFL, wanted) == 0 ? 1 : -errno;
+}
+
+[[gnu::noinline]] int set_close_on_exec_now(int fd, bool on) noexcept {
+  const int flags = os::fcntl(fd, F_GETFD);
+  if (flags < 0) return -errno;
+  const int wanted = on ? flags | FD_CLOEXEC : flags & ~FD_CLOEXEC;
+  if (wanted == flags) return 0;
+  return os::fcntl(fd, F_SETFD, wanted) == 0 ? 1 : -errno;
 }
 
 [[gnu::noinline]] int format_now(int fd) noexcept {

@@ -24,6 +24,8 @@ namespace weft::rt {
 inline constexpr std::size_t most_passed = 253;  ///< the kernel's SCM_MAX_FD
 
 ssize_t recv_now(int fd, void* to, std::size_t n) noexcept;
+ssize_t peek_now(int fd, void* to, std::size_t n) noexcept;  // what it reads stays
+ssize_t recvv_now(int fd, const iovec* to, std::size_t count) noexcept;
 ssize_t send_now(int fd, const void* from, std::size_t n) noexcept;        // never a signal
 ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept;  // never a signal
 // Reading and writing by RWF_NOWAIT; `ask_first` remembers that the file does not know it. `sure_room` is what can be
@@ -33,6 +35,7 @@ ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept;  // ne
 // the signal is held back and taken away again around the call, which costs two more calls. To ignore it in the whole
 // process would be inherited by programs that this one starts.
 ssize_t read_now(int fd, void* to, std::size_t n, bool& ask_first) noexcept;
+ssize_t readv_now(int fd, const iovec* to, std::size_t count, bool& ask_first) noexcept;
 ssize_t writev_now(int fd, const iovec* from, std::size_t count, std::size_t sure_room, bool& ask_first) noexcept;
 ssize_t send_to_now(int fd, const void* from, std::size_t n, const sockaddr* to, socklen_t length) noexcept;
 /// Of a datagram: its whole length, which may be more than the `n` that it is cut to.
@@ -47,10 +50,11 @@ ssize_t send_passing_now(int fd, const void* from, std::size_t n, const int* pas
 /// The descriptors that came along, close-on-exec, are stored in `passed`, which has room for `most_passed`. `lost`: not
 /// all of them could be had.
 ssize_t recv_passing_now(int fd, void* to, std::size_t n, int* passed, std::size_t& count, bool& lost) noexcept;
-int pair_now(int ends[2]) noexcept;              // of Unix-domain streams
-int poll_now(int fd, short events) noexcept;     // 0: some of them have come; -EAGAIN: none
-int set_blocking_now(int fd, bool on) noexcept;  // 1: it was not so before
-int format_now(int fd) noexcept;                 // S_IFSOCK, S_IFIFO, ...
+int pair_now(int ends[2]) noexcept;                   // of Unix-domain streams
+int poll_now(int fd, short events) noexcept;          // 0: some of them have come; -EAGAIN: none
+int set_blocking_now(int fd, bool on) noexcept;       // 1: it was not so before
+int set_close_on_exec_now(int fd, bool on) noexcept;  // 1: it was not so before
+int format_now(int fd) noexcept;                      // S_IFSOCK, S_IFIFO, ...
 /// From a socket to a pipe or the other way round, without a copy in between. As `writev_now`: never a signal.
 ssize_t splice_now(int from, int to, std::size_t n) noexcept;
 int accept_now(int fd, sockaddr_storage& peer) noexcept;  // non-blocking, close-on-exec; so are the next

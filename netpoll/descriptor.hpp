@@ -41,6 +41,10 @@
 // waits by a select of two cases (`wait_beside`): its place at the one, and a place among the `watchers` of the other,
 // whom a close and every moved deadline wake. Nothing else does, so a side without watchers pays one look at a list.
 //
+// A time-out gives each operation a limit of its own, counted from `begin`: the time that it waits for its turn is part
+// of it. The limit lies in the side while the side is held, so that every wait of the holder ends by the nearer of it and
+// the deadline. A side without a time-out looks at no clock for it.
+//
 // A lost edge is excluded because READY is cleared only (a) before a system call that is surely made, which sees
 // whatever the edge announced, and (b) when it is consumed by T1. Spurious readiness costs one call that says EAGAIN,
 // so every caller loops.
@@ -137,6 +141,7 @@ class basic_descriptor {
     fd_ = fd;
     closed_ = false;
     must_probe_ = !short_reads_tell;
+    timeout_ = never;
     for (side& s : sides_) {
       s.busy = false;
       s.ready = false;
@@ -144,6 +149,7 @@ class basic_descriptor {
       s.pausing = false;
       s.hurried = false;
       s.deadline = never;
+      s.limit = never;
       s.parked_until = never;
       s.in_a_row = 0;
     }
@@ -171,13 +177,15 @@ class basic_descriptor {
       lock_.unlock();
       return wait_outcome::closed;
     }
+    const nanoseconds_t limit = limit_from_now();
     if (s.busy) [[unlikely]] {
       node w;
-      const wait_outcome how = lock_.wait(s.queue, w, {wait_reason::io_wait, true, never});
+      const wait_outcome how = lock_.wait(s.queue, w, {wait_reason::io_wait, true, limit});
       if (how != wait_outcome::ok) return how;
       lock_.lock();  // handed over: busy is still set
     }
     s.busy = true;
+    s.limit = limit;
     if (s.drained && !must_probe_) {
       s.drained = false;
       return kept_if_ok(d, wait_locked(s));
@@ -207,12 +215,14 @@ class basic_descriptor {
     side& s = of(d);
     lock_.lock();
     begun found = begun::held;
-    if (closed_)
+    if (closed_) {
       found = begun::closed;
-    else if (s.busy)
+    } else if (s.busy) {
       found = begun::busy;
-    else if (expired(s))
-      found = begun::timed_out;
+    } else {
+      s.limit = limit_from_now();
+      if (expired(s)) found = begun::timed_out;
+    }
     if (found == begun::held) {
       s.busy = true;
       if (s.drained && !must_probe_ && !s.ready) found = begun::held_and_drained;
@@ -227,6 +237,13 @@ class basic_descriptor {
   /// late. `ok`: as after `wait`, or the side is held now. Both are kept open by the caller (`hold`).
   outcome_beside wait_beside(direction d, awaited what, basic_descriptor& other, direction od) noexcept {
     place_in mine{this, d, what == awaited::turn ? place_in::in_line : place_in::among_waiters};
+    if (what == awaited::turn) {
+      lock_.lock();
+      mine.limit = limit_from_now();
+      lock_.unlock();
+    } else {
+      mine.limit = of(d).limit;  // the caller's own: it has written it
+    }
     place_in theirs{&other, od, place_in::watching};
     const detail::select_entry entries[] = {{&ops_in_select, &theirs}, {&ops_in_select, &mine}};
     for (;;) {
@@ -236,7 +253,7 @@ class basic_descriptor {
       select_request how;
       how.why = wait_reason::io_wait;
       how.biased = true;
-      how.deadline = std::min(mine.deadline, theirs.deadline);
+      how.deadline = std::min({mine.deadline, mine.limit, theirs.deadline});
       mine.found = theirs.found = place_in::nothing;
       const select_outcome ended = both.run(how);
       if (ended.how == wait_outcome::cancelled) return {wait_outcome::cancelled};
@@ -245,7 +262,7 @@ class basic_descriptor {
       if (ended.how == wait_outcome::closed) return {wait_outcome::closed, ended.index == 0};
       if (at.found == place_in::late) return {wait_outcome::timed_out, ended.index == 0};
       if (ended.index == 1 && at.found == place_in::nothing)
-        return {what == awaited::turn ? kept_if_ok(d, at_ones_turn(of(d))) : wait_outcome::ok};
+        return {what == awaited::turn ? kept_if_ok(d, at_ones_turn(of(d), mine.limit)) : wait_outcome::ok};
     }
   }
 
@@ -263,7 +280,7 @@ class basic_descriptor {
         return how;
       }
       s.pausing = true;
-      s.parked_until = std::min<nanoseconds_t>(s.deadline, until);
+      s.parked_until = std::min(due(s), until);
       s.in_a_row = 0;
       node w;
       const wait_outcome how = lock_.wait(s.waiters, w, {wait_reason::io_wait, true, s.parked_until});
@@ -357,6 +374,13 @@ class basic_descriptor {
     Env::wake_all(watching);
   }
 
+  /// Gives each operation that begins from here on so much time, on either side. `never`: as much as it takes.
+  void set_timeout(nanoseconds_t each) noexcept {
+    lock_.lock();
+    timeout_ = each;
+    lock_.unlock();
+  }
+
   /// Fails the operations that wait and those that come later, and waits until no operation is inside; not cancellable.
   /// Returns true if the caller must now close the file and then call `finish_close`; false if another thread has
   /// closed it or is closing it.
@@ -428,6 +452,7 @@ class basic_descriptor {
 
   struct side {
     typename Env::template var<nanoseconds_t> deadline{never};
+    typename Env::template var<nanoseconds_t> limit{never};         ///< the holder's, by the time-out
     typename Env::template var<nanoseconds_t> parked_until{never};  ///< the time-out of the present wait
     detail::wait_list waiters;                                      ///< for readiness: the holder, or none
     detail::wait_list queue;                                        ///< for the side
@@ -441,7 +466,15 @@ class basic_descriptor {
   };
 
   side& of(direction d) noexcept { return sides_[static_cast<unsigned>(d)]; }
-  static bool expired(const side& s) noexcept { return s.deadline != never && s.deadline <= Env::now(); }
+  static nanoseconds_t due(const side& s) noexcept { return std::min<nanoseconds_t>(s.deadline, s.limit); }
+  static bool expired(const side& s) noexcept { return due(s) != never && due(s) <= Env::now(); }
+  /// Of an operation that begins now.
+  nanoseconds_t limit_from_now() const noexcept WEFT_REQUIRES(lock_) {
+    if (timeout_ == never) [[likely]]
+      return never;
+    const nanoseconds_t now = Env::now();
+    return timeout_ < never - now ? now + timeout_ : never;
+  }
   bool in_use() const noexcept WEFT_REQUIRES(lock_) { return sides_[0].busy || sides_[1].busy || holds_ != 0; }
 
   static typename Env::fiber* claimed(detail::wait_list& list, wait_result how) noexcept {
@@ -472,8 +505,9 @@ class basic_descriptor {
   }
 
   // The side was handed over, and may be drained: it is asked, whatever a short read said.
-  wait_outcome at_ones_turn(side& s) noexcept {
+  wait_outcome at_ones_turn(side& s, nanoseconds_t limit) noexcept {
     lock_.lock();
+    s.limit = limit;
     s.drained = false;
     s.ready = false;
     const wait_outcome how = closed_ ? wait_outcome::closed : expired(s) ? wait_outcome::timed_out : wait_outcome::ok;
@@ -495,7 +529,7 @@ class basic_descriptor {
         return wait_outcome::ok;
       }
       s.in_a_row = 0;
-      s.parked_until = std::min<nanoseconds_t>(s.deadline, limit);
+      s.parked_until = std::min(due(s), limit);
       node w;
       const wait_outcome how = lock_.wait(s.waiters, w, {wait_reason::io_wait, true, s.parked_until});
       if (how == wait_outcome::timed_out || (how == wait_outcome::ok && w.amount == look_again))
@@ -505,7 +539,8 @@ class basic_descriptor {
   }
 
   // A case of `wait_beside`, on its frame. `deadline` is the side's as it was last seen: the select has to know it before
-  // it takes the lock, and looks again if it is another one by then.
+  // it takes the lock, and looks again if it is another one by then. `limit` is of the operation that waits, so `never`
+  // for the side that it only watches.
   struct place_in {
     enum where : std::uint8_t { among_waiters, in_line, watching };
     enum seen : std::uint8_t { nothing, another_deadline, late };
@@ -515,6 +550,7 @@ class basic_descriptor {
     where list;
     seen found = nothing;
     nanoseconds_t deadline = never;
+    nanoseconds_t limit = never;
   };
 
   static bool may_be_ready(void*) noexcept { return false; }  // shows under the locks only
@@ -539,7 +575,7 @@ class basic_descriptor {
       at.found = place_in::another_deadline;
       return {true, wait_result::ok};
     }
-    if (expired(s)) {
+    if (const nanoseconds_t until = std::min(at.deadline, at.limit); until != never && until <= Env::now()) {
       at.found = place_in::late;
       return {true, wait_result::ok};
     }
@@ -553,7 +589,7 @@ class basic_descriptor {
         return {true, wait_result::ok};
       }
       s.in_a_row = 0;
-      s.parked_until = static_cast<nanoseconds_t>(s.deadline);
+      s.parked_until = std::min(at.deadline, at.limit);
     }
     return {};
   }
@@ -567,6 +603,7 @@ class basic_descriptor {
   // A thread is between `close` and `finish_close`.
   typename Env::template var<bool> closing_ WEFT_GUARDED_BY(lock_){false};
   typename Env::template var<bool> must_probe_ WEFT_GUARDED_BY(lock_){true};
+  typename Env::template var<nanoseconds_t> timeout_ WEFT_GUARDED_BY(lock_){never};
   side sides_[2];
   detail::wait_list closers_ WEFT_GUARDED_BY(lock_);
   // The owner, about to give the slot back while another thread closes it.

@@ -77,7 +77,7 @@ struct alignas(64) descriptor : basic_descriptor<net_traits> {
   /// The program has the number, and may have made the file blocking. Relaxed, as the next: a hint to calls that begin
   /// after that.
   detail::atomic<bool> lent{false};
-  /// So many short reads are looked into before they are believed again (`native_handle`).
+  /// So many short reads are looked into before they are believed again (`lend`).
   detail::atomic<std::uint32_t> in_doubt{0};
   // Of datagrams (udp_socket.cpp, udp_many.cpp):
   static constexpr std::uint32_t unknown = ~std::uint32_t{0};
@@ -87,6 +87,13 @@ struct alignas(64) descriptor : basic_descriptor<net_traits> {
   std::uint32_t sifted = 0;
   /// Of the holder of the writing side: up to this many bytes a datagram the kernel cuts several out of one.
   std::uint32_t longest_segment = unknown;
+
+  /// The program has the number from here on. 32: enough for what follows on taking it; who makes the kernel do TLS
+  /// later takes it again.
+  void lend() noexcept {
+    lent.store(true, std::memory_order_relaxed);
+    in_doubt.store(32, std::memory_order_relaxed);
+  }
 };
 
 /// Throws std::bad_alloc.

@@ -23,10 +23,6 @@ namespace net {
   raise({error.value()}, std::string(what) + " the connection to " + peer.to_string());
 }
 
-static std::string option_of(const char* verb, int level, int name) {
-  return verb + std::to_string(name) + " of level " + std::to_string(level) + " on";
-}
-
 endpoint tcp_stream::remote_endpoint() const noexcept { return d_ != nullptr ? d_->peer : endpoint{}; }
 
 void tcp_stream::shutdown_write(std::error_code& error) {
@@ -56,14 +52,6 @@ namespace {
 int whole_seconds(std::chrono::nanoseconds time) noexcept {
   const auto seconds = std::chrono::ceil<std::chrono::seconds>(time).count();
   return seconds >= 1 && seconds <= 32767 ? static_cast<int>(seconds) : -1;
-}
-
-/// What changes how the socket carries its bytes: from there on a short read says nothing.
-bool lays_over(int level, int name) noexcept {
-#ifndef TCP_ULP
-#define TCP_ULP 31
-#endif
-  return level == IPPROTO_TCP && name == TCP_ULP;
 }
 
 }  // namespace
@@ -99,33 +87,6 @@ void tcp_stream::set_linger(std::optional<std::chrono::seconds> time, std::error
 
 void tcp_stream::set_linger(std::optional<std::chrono::seconds> time) {
   set_option(SOL_SOCKET, SO_LINGER, linger_for(time));
-}
-
-void tcp_stream::set_option_bytes(int level, int name, const void* value, std::size_t size, std::error_code& error) {
-  error = to_code(while_open(d_, [&](int fd) noexcept {
-    const int result = set_option_now(fd, level, name, value, static_cast<socklen_t>(size));
-    if (result == 0 && lays_over(level, name)) d_->distrust_short_reads();
-    return result;
-  }));
-}
-
-void tcp_stream::set_option_bytes(int level, int name, const void* value, std::size_t size) {
-  std::error_code error;
-  set_option_bytes(level, name, value, size, error);
-  if (error) fail(error, option_of("set option ", level, name).c_str(), remote_endpoint());
-}
-
-void tcp_stream::option_bytes(int level, int name, void* value, std::size_t size, std::error_code& error) const {
-  error = to_code(while_open(d_, [&](int fd) noexcept {
-    auto length = static_cast<socklen_t>(size);
-    return option_now(fd, level, name, value, length);
-  }));
-}
-
-void tcp_stream::option_bytes(int level, int name, void* value, std::size_t size) const {
-  std::error_code error;
-  option_bytes(level, name, value, size, error);
-  if (error) fail(error, option_of("get option ", level, name).c_str(), remote_endpoint());
 }
 
 endpoint tcp_stream::local_endpoint(std::error_code& error) const {

@@ -148,6 +148,14 @@ TEST(accept, without_descriptors_can_be_cancelled_and_has_its_deadline) {
       EXPECT_EQ(acceptor.join(), std::errc::timed_out);
     }
     listener.set_deadline(weft::clock::time_point::max());
+    {
+      const failing_accept none(EMFILE);
+      listener.set_timeout(1ms);
+      std::error_code error;
+      EXPECT_FALSE(listener.accept(error).has_value());
+      EXPECT_EQ(error, std::errc::timed_out);
+      listener.set_timeout(0ns);
+    }
     EXPECT_TRUE(listener.accept().has_value());
     hang_up(waiting_callers);
   });

@@ -39,6 +39,25 @@ class WEFT_EXPORT byte_stream : public detail::net_object {
   std::size_t read_exactly(detail::char_buffer to) { return read_exactly(to.bytes()); }
   std::size_t read_exactly(detail::char_buffer to, std::error_code& error) { return read_exactly(to.bytes(), error); }
 
+  /// As `read_some`, into several pieces, which are filled in order by one system call (at most 1024 of them).
+  std::size_t readv(std::span<const std::span<std::byte>> to);
+  std::size_t readv(std::span<const std::span<std::byte>> to, std::error_code& error);
+
+  /// As `read_some`, and leaves what it reads there for the next operation. What has come beyond `to.size()` bytes, or
+  /// comes later, it does not wait for: a second call gives the same bytes at once. What is no socket keeps nothing:
+  /// std::errc::not_a_socket.
+  std::size_t peek(std::span<std::byte> to);
+  std::size_t peek(std::span<std::byte> to, std::error_code& error);
+  std::size_t peek(detail::char_buffer to) { return peek(to.bytes()); }
+  std::size_t peek(detail::char_buffer to, std::error_code& error) { return peek(to.bytes(), error); }
+
+  /// Waits until a read, or a write, would not wait: also for an end or an error. Others may be quicker to read what is
+  /// there then.
+  void wait_readable();
+  void wait_readable(std::error_code& error);
+  void wait_writable();
+  void wait_writable(std::error_code& error);
+
   /// Waits until something can be written, and writes at least one byte of `from` (if there is one); returns how many.
   /// To a dead peer, or a pipe that nobody reads: std::errc::broken_pipe or connection_reset, never a signal.
   std::size_t write_some(std::span<const std::byte> from);

@@ -9,11 +9,11 @@
 #include <span>
 #include <string_view>
 #include <system_error>
-#include <type_traits>
 
 #include <weft/detail/export.hpp>
 #include <weft/net/byte_stream.hpp>
 #include <weft/net/endpoint.hpp>
+#include <weft/net/from_fd.hpp>
 
 namespace weft {
 inline namespace v0 {
@@ -29,6 +29,10 @@ class WEFT_EXPORT tcp_stream : public byte_stream {
  public:
   /// No connection: every operation on it fails with std::errc::bad_file_descriptor.
   tcp_stream() noexcept = default;
+
+  /// Takes over a connection (net::from_fd says what that means). TCP_NODELAY and keep-alive stay as they are.
+  tcp_stream(from_fd_t, int number) { adopt(number, nullptr); }
+  tcp_stream(from_fd_t, int number, std::error_code& error) { adopt(number, &error); }
 
   using byte_stream::read_some;
   using byte_stream::write_some;
@@ -59,31 +63,6 @@ class WEFT_EXPORT tcp_stream : public byte_stream {
   void set_linger(std::optional<std::chrono::seconds> time);
   void set_linger(std::optional<std::chrono::seconds> time, std::error_code& error);
 
-  /// setsockopt(2) and getsockopt(2), for what has no setter of its own. `T` is what the option is: usually an int.
-  /// Never waits.
-  template <class T>
-  requires std::is_trivially_copyable_v<T>
-  void set_option(int level, int name, const T& value) { set_option_bytes(level, name, &value, sizeof value); }
-  template <class T>
-  requires std::is_trivially_copyable_v<T>
-  void set_option(int level, int name, const T& value, std::error_code& error) {
-    set_option_bytes(level, name, &value, sizeof value, error);
-  }
-  template <class T>
-  requires std::is_trivially_copyable_v<T>
-  [[nodiscard]] T get_option(int level, int name) const {
-    T value{};
-    option_bytes(level, name, &value, sizeof value);
-    return value;
-  }
-  template <class T>
-  requires std::is_trivially_copyable_v<T>
-  [[nodiscard]] T get_option(int level, int name, std::error_code& error) const {
-    T value{};
-    option_bytes(level, name, &value, sizeof value, error);
-    return value;
-  }
-
   /// Our end of the connection. Never waits.
   [[nodiscard]] endpoint local_endpoint() const;
   [[nodiscard]] endpoint local_endpoint(std::error_code& error) const;
@@ -109,17 +88,18 @@ class WEFT_EXPORT tcp_stream : public byte_stream {
  private:
   friend struct rt::net_access;
   explicit tcp_stream(rt::descriptor* adopted) noexcept : byte_stream(adopted) {}
-
-  void set_option_bytes(int level, int name, const void* value, std::size_t size);
-  void set_option_bytes(int level, int name, const void* value, std::size_t size, std::error_code& error);
-  void option_bytes(int level, int name, void* value, std::size_t size) const;
-  void option_bytes(int level, int name, void* value, std::size_t size, std::error_code& error) const;
+  void adopt(int number, std::error_code* error);
 };
 
 /// tcp_listener takes in connections. Its destructor closes it.
 class WEFT_EXPORT tcp_listener : public detail::net_object {
  public:
   tcp_listener() noexcept = default;
+
+  /// Takes over a socket that listens (net::from_fd says what that means). What it accepts inherits its options, such as
+  /// TCP_NODELAY and keep-alive, which stay as they are.
+  tcp_listener(from_fd_t, int number) { adopt(number, nullptr); }
+  tcp_listener(from_fd_t, int number, std::error_code& error) { adopt(number, &error); }
 
   /// Waits for a connection. nullopt: the listener is closed (the form with an error code then also says
   /// operation_canceled).
@@ -136,6 +116,7 @@ class WEFT_EXPORT tcp_listener : public detail::net_object {
  private:
   friend struct rt::net_access;
   tcp_listener(rt::descriptor* adopted, const endpoint& local) noexcept : net_object(adopted), local_(local) {}
+  void adopt(int number, std::error_code* error);
 
   endpoint local_;
 };

@@ -32,6 +32,7 @@
 #include "netpoll/accept.hpp"
 #include "netpoll/access.hpp"
 #include "netpoll/address.hpp"
+#include "netpoll/adopt.hpp"
 #include "netpoll/calls.hpp"
 #include "netpoll/raw_socket.hpp"
 #include "netpoll/side.hpp"
@@ -55,7 +56,25 @@ namespace {
 }
 [[gnu::noinline]] int try_lock_now(int fd) noexcept { return or_errno_of(flock(fd, LOCK_EX | LOCK_NB)); }
 
+/// The length in `length`.
+[[gnu::noinline]] int local_name_now(int fd, sockaddr_un& name, socklen_t& length) noexcept {
+  return or_errno_of(os::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length));
+}
+
 constexpr mode_t mode_bits = 07777;
+
+/// As paths are written here: "@name" if it is abstract. Empty if the socket has none.
+std::string name_of_socket(int fd) {
+  constexpr std::size_t before_the_path = offsetof(sockaddr_un, sun_path);
+  sockaddr_un name{};
+  socklen_t length = sizeof name;
+  if (local_name_now(fd, name, length) < 0 || length <= before_the_path) return {};
+  const std::size_t size = std::min<std::size_t>(length - before_the_path, sizeof name.sun_path);
+  if (name.sun_path[0] != '\0') return {name.sun_path, strnlen(name.sun_path, size)};
+  std::string result(name.sun_path, size);
+  result.front() = '@';
+  return result;
+}
 
 }  // namespace
 
@@ -71,7 +90,7 @@ struct socket_file {
   socket_file(const socket_file&) = delete;
   socket_file& operator=(const socket_file&) = delete;
 
-  bool is_file() const noexcept { return path.front() != '@'; }
+  bool is_file() const noexcept { return !path.starts_with('@'); }
   std::string directory() const { return std::filesystem::path(absolute).parent_path().string(); }
 
   /// The file was made just now. Gives it `mode`, if that is not 0: the umask has taken of it. Returns 0 or minus an
@@ -90,6 +109,9 @@ struct socket_file {
     struct stat now;
     if (lstat_now(absolute, now) == 0 && now.st_dev == device && now.st_ino == inode) unlink_now(absolute);
   }
+
+  /// From here on it is somebody else's.
+  void leave() noexcept { there.store(false, std::memory_order_relaxed); }
 
   const std::string path;  ///< as the program calls it
   std::string absolute;
@@ -391,6 +413,17 @@ std::optional<unix_stream> unix_listener::accept() {
 void unix_listener::close() noexcept {
   if (file_ != nullptr) file_->remove();
   net_object::close();
+}
+
+int unix_listener::release() noexcept {
+  if (file_ != nullptr) file_->leave();
+  return net_object::release();
+}
+
+void unix_listener::adopt(int number, std::error_code* error) {
+  auto file = std::make_shared<socket_file>(name_of_socket(number));  // what may throw comes first
+  d_ = adopt_socket(number, socket_role::unix_listener, error).d;
+  if (d_ != nullptr) file_ = std::move(file);
 }
 
 std::string unix_listener::path() const { return file_ != nullptr ? file_->path : std::string(); }

@@ -20,6 +20,8 @@
 #include <weft/net/byte_stream.hpp>
 #include <weft/net/endpoint.hpp>
 #include <weft/net/fd.hpp>
+#include <weft/net/from_fd.hpp>
+#include <weft/net/inherited.hpp>
 #include <weft/net/tcp.hpp>
 #include <weft/net/udp.hpp>
 #include <weft/net/unix.hpp>

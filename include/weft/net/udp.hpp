@@ -11,6 +11,7 @@
 #include <weft/detail/export.hpp>
 #include <weft/detail/net_object.hpp>
 #include <weft/net/endpoint.hpp>
+#include <weft/net/from_fd.hpp>
 
 namespace weft {
 inline namespace v0 {
@@ -68,6 +69,10 @@ class WEFT_EXPORT udp_socket : public detail::net_object {
  public:
   /// No socket: every operation on it fails with std::errc::bad_file_descriptor.
   udp_socket() noexcept = default;
+
+  /// Takes over a UDP socket (net::from_fd says what that means).
+  udp_socket(from_fd_t, int number) { adopt(number, nullptr); }
+  udp_socket(from_fd_t, int number, std::error_code& error) { adopt(number, &error); }
 
   /// bind opens a socket on an address of this machine: "127.0.0.1:5353", "[::1]:0"; ":5353" is every address, by IPv6
   /// and IPv4; port 0 is any free one. It takes one address, as `listen` does, and what is in use is
@@ -178,6 +183,7 @@ class WEFT_EXPORT udp_socket : public detail::net_object {
   friend struct rt::net_access;
   udp_socket(rt::descriptor* adopted, const endpoint& local, bool v6) noexcept
       : net_object(adopted), local_(local), v6_(v6) {}
+  void adopt(int number, std::error_code* error);
 
   endpoint local_;
   bool v6_ = false;  // takes IPv4 addresses only wrapped

@@ -21,6 +21,7 @@
 #include <weft/detail/export.hpp>
 #include <weft/net/byte_stream.hpp>
 #include <weft/net/fd.hpp>
+#include <weft/net/from_fd.hpp>
 
 namespace weft {
 namespace rt {
@@ -58,6 +59,10 @@ class WEFT_EXPORT unix_stream : public byte_stream {
   /// No connection: every operation on it fails with std::errc::bad_file_descriptor.
   unix_stream() noexcept = default;
 
+  /// Takes over a connection (net::from_fd says what that means).
+  unix_stream(from_fd_t, int number) { adopt(number, nullptr); }
+  unix_stream(from_fd_t, int number, std::error_code& error) { adopt(number, &error); }
+
   /// Tells the peer that nothing more will come: it reads an end. Reading goes on. Never waits.
   void shutdown_write();
   void shutdown_write(std::error_code& error);
@@ -91,6 +96,7 @@ class WEFT_EXPORT unix_stream : public byte_stream {
  private:
   friend struct rt::net_access;
   explicit unix_stream(rt::descriptor* adopted) noexcept : byte_stream(adopted) {}
+  void adopt(int number, std::error_code* error);
 
   /// `take(list, fd)` for each descriptor: the vector is the program's alone, so it may be built with checks of its own.
   using taker = void (*)(void* list, fd&& one);
@@ -107,6 +113,10 @@ class WEFT_EXPORT unix_stream : public byte_stream {
 class WEFT_EXPORT unix_listener : public detail::net_object {
  public:
   unix_listener() noexcept = default;
+
+  /// Takes over a socket that listens (net::from_fd says what that means). Its file is left alone.
+  unix_listener(from_fd_t, int number) { adopt(number, nullptr); }
+  unix_listener(from_fd_t, int number, std::error_code& error) { adopt(number, &error); }
   unix_listener(unix_listener&&) noexcept = default;
   unix_listener& operator=(unix_listener&& other) noexcept {
     if (this == &other) return *this;
@@ -123,13 +133,18 @@ class WEFT_EXPORT unix_listener : public detail::net_object {
   /// process is the one that has made it: a child after fork leaves it alone).
   void close() noexcept;
 
-  /// What it was opened with. Never waits.
+  /// As every release. The socket file stays, and is the caller's to remove.
+  [[nodiscard]] int release() noexcept;
+
+  /// What it was opened with; of one that was taken over the name of the socket, "@name" if that is abstract. Never
+  /// waits.
   [[nodiscard]] std::string path() const;
 
  private:
   friend struct rt::net_access;
   unix_listener(rt::descriptor* adopted, std::shared_ptr<rt::socket_file> file) noexcept
       : net_object(adopted), file_(std::move(file)) {}
+  void adopt(int number, std::error_code* error);
 
   std::shared_ptr<rt::socket_file> file_;
 };

@@ -6,3 +6,4 @@
 #include <weft/io/lines.hpp>
 #include <weft/io/reader.hpp>
 #include <weft/io/stream.hpp>
+#include <weft/io/writer.hpp>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <weft/io/copy.hpp>
+#include <weft/io/copy_both.hpp>
 #include <weft/io/lines.hpp>
 #include <weft/io/reader.hpp>
 #include <weft/io/stream.hpp>

@@ -51,18 +51,6 @@ static settings settings_from(int argc, char** argv) {
   return result;
 }
 
-/// One direction. An end is passed on; an error in either stream ends both directions, since the other one would wait
-/// for answers to what never arrived.
-static void pass_on(weft::net::tcp_stream& from, weft::net::tcp_stream& to) {
-  std::error_code error;
-  weft::io::copy(from, to, error);
-  if (!error) to.shutdown_write(error);
-  if (error) {
-    from.close();
-    to.close();
-  }
-}
-
 static void serve_one(weft::net::tcp_stream client, const settings& how) {
   std::error_code error;
   auto server = weft::net::connect(how.to, error);
@@ -70,10 +58,8 @@ static void serve_one(weft::net::tcp_stream client, const settings& how) {
     std::fprintf(stderr, "tcp_proxy: no connection to %s: %s\n", how.to.c_str(), error.message().c_str());
     return;
   }
-  weft::scope back;
-  back.go([&] { pass_on(server, client); });
-  pass_on(client, server);
-  back.join();
+  // An error ends both directions, since each would wait for answers to what never arrived; then both streams go.
+  weft::io::copy_both(client, server, error);
 }
 
 static void serve(const settings& how) {

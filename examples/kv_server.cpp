@@ -3,12 +3,13 @@
 // connection; keys that expire by timers; an append-only file whose writers share their fsyncs.
 //
 //   PING ECHO GET SET (EX PX PXAT NX XX KEEPTTL) MGET DEL EXISTS INCR DECR EXPIRE PEXPIRE PEXPIREAT PERSIST TTL PTTL
-//   DBSIZE INFO CONFIG GET, COMMAND, QUIT
+//   DBSIZE INFO CONFIG GET, COMMAND, COMMAND COUNT, BGREWRITEAOF, QUIT
 //
 // Under `always` no reply leaves before all that it tells of is on the disk; under `everysec` and `no` before it is in
 // the file, so that it outlives the process, but perhaps not the machine. A record that the end of the process tore is
 // cut off at the next start. While the file cannot be written, writes are refused with MISCONF, reads go on, and what
-// was not written is tried again; an unanswered or refused write may or may not have happened. The file only grows.
+// was not written is tried again; an unanswered or refused write may or may not have happened. BGREWRITEAOF writes the
+// file anew, with a record for each key, while commands go on.
 //
 //   kv_server [--port N] [--appendonly FILE] [--appendfsync always|everysec|no]
 #include <weft/file.hpp>
@@ -16,6 +17,7 @@
 #include <weft/weft.hpp>
 
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -58,8 +60,11 @@ struct protocol_error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Written as Redis writes it: "007" and "-0" are no numbers.
 std::optional<std::int64_t> integer_in(std::string_view text) {
   std::int64_t value = 0;
+  const std::string_view digits = text.substr(text.starts_with('-') ? 1 : 0);
+  if (digits.starts_with('0') && text != "0") return std::nullopt;
   const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || rest != text.data() + text.size()) return std::nullopt;
   return value;
@@ -70,101 +75,118 @@ std::string lower(std::string text) {
   return text;
 }
 
-/// Commands out of bytes as they come.
-class parser {
+/// Commands out of a stream.
+template <class From>
+class command_reader {
  public:
-  explicit parser(bool takes_inline) : takes_inline_(takes_inline) {}
+  command_reader(From& from, bool takes_inline, std::size_t buffer) : in_(from, buffer), takes_inline_(takes_inline) {}
 
-  void feed(std::string_view bytes) {
-    if (at_ > unread_.size() / 2) unread_.erase(0, std::exchange(at_, 0));
-    unread_ += bytes;
-  }
-  std::uint64_t consumed() const { return consumed_; }  // by whole commands
-  std::string_view rest() const { return std::string_view(unread_).substr(at_); }
-
-  /// False: more bytes are needed. Throws protocol_error.
+  /// False: the end, perhaps in the middle of a command. An empty line is an empty command. Throws protocol_error.
   bool next(command& out) {
-    while (missing_ <= 0) {
-      if (rest().empty()) return false;
-      if (rest().front() != '*') return next_inline(out);
-      const auto line = take_line("too big mbulk count string");
-      if (!line) return false;
-      const auto count = integer_in(line->substr(1));
-      if (!count || *count > most_arguments) throw protocol_error("invalid multibulk length");
-      missing_ = *count;
-      if (missing_ <= 0) finish();
+    out.clear();
+    const std::string_view first = in_.peek(1);
+    if (first.empty()) return false;
+    if (first.front() != '*') return next_inline(out);
+    const auto head = line("too big mbulk count string");
+    if (!head) return false;
+    const auto count = integer_in(head->substr(1));
+    if (!count || *count > most_arguments) throw protocol_error("invalid multibulk length");
+    std::size_t taken = 0;
+    for (std::int64_t i = 0; i < *count; ++i) {
+      const auto length = line("too big bulk count string");
+      if (!length) return false;
+      if (!length->starts_with('$'))
+        throw protocol_error(std::string("expected '$', got '") + (length->empty() ? '\r' : length->front()) + "'");
+      const auto size = integer_in(length->substr(1));
+      if (!size || *size < 0 || *size > most_bulk) throw protocol_error("invalid bulk length");
+      if (taken += static_cast<std::size_t>(*size); taken > most_request) throw protocol_error("too big request");
+      if (!argument(out.emplace_back(), static_cast<std::size_t>(*size))) return false;
     }
-    while (missing_ > 0) {
-      if (bulk_ < 0) {
-        const auto line = take_line("too big bulk count string");
-        if (!line) return false;
-        if (line->empty() || line->front() != '$')
-          throw protocol_error(std::string("expected '$', got '") + (line->empty() ? '\r' : line->front()) + "'");
-        const auto size = integer_in(line->substr(1));
-        if (!size || *size < 0 || *size > most_bulk) throw protocol_error("invalid bulk length");
-        bulk_ = *size;
-        if (taken_ += static_cast<std::size_t>(bulk_); taken_ > most_request) throw protocol_error("too big request");
-      }
-      const auto size = static_cast<std::size_t>(bulk_);
-      if (rest().size() < size + 2) return false;
-      arguments_.emplace_back(rest().substr(0, size));
-      take(size + 2);
-      bulk_ = -1;
-      --missing_;
-    }
-    out.swap(arguments_);
-    finish();
     return true;
   }
+  /// What has been read and belongs to no command yet.
+  std::string_view rest() { return in_.peek(in_.buffered()); }
 
  private:
-  void take(std::size_t n) {
-    at_ += n;
-    seen_ += n;
+  std::optional<std::string_view> line(const char* too_long) {
+    std::error_code error;
+    const auto whole = in_.read_until('\n', most_line + 2, error);
+    if (error == std::errc::message_size) throw protocol_error(too_long);
+    if (error) throw std::system_error(error);
+    if (!whole || !whole->ends_with('\n')) return std::nullopt;
+    return whole->substr(0, whole->size() - (whole->ends_with("\r\n") ? 2 : 1));
   }
-  void finish() {
-    arguments_.clear();
-    taken_ = 0;
-    consumed_ = seen_;
-  }
-  std::optional<std::string_view> take_line(const char* too_long) {
-    const std::size_t end = rest().find('\n');
-    if (std::min(end, rest().size()) > most_line) throw protocol_error(too_long);
-    if (end == std::string_view::npos) return std::nullopt;
-    const std::string_view line = rest().substr(0, end);
-    take(end + 1);
-    return line.ends_with('\r') ? line.substr(0, end - 1) : line;
-  }
-  bool next_inline(command& out) {
-    if (!takes_inline_) throw protocol_error("expected '*'");
-    const auto line = take_line("too big inline request");
-    if (!line) return false;
-    out.clear();
-    char quote = 0;
-    bool within = false;  // a word
-    for (const char c : *line) {
-      if (quote != 0 ? c == quote : c == '"' || c == '\'') {
-        quote = quote != 0 ? '\0' : c;
-        if (!std::exchange(within, true)) out.emplace_back();
-      } else if (quote == 0 && (c == ' ' || c == '\t')) {
-        within = false;
-      } else {
-        if (!std::exchange(within, true)) out.emplace_back();
-        out.back() += c;
-      }
+  // Memory is taken as bytes come, and not as they are announced.
+  bool argument(std::string& to, std::size_t size) {
+    constexpr std::size_t step = 64 * 1024;
+    while (to.size() < size) {
+      const std::size_t begin = to.size();
+      to.resize(std::min(size, begin + step));
+      if (!read_exactly(std::span(to).subspan(begin))) return false;
     }
-    if (quote != 0) throw protocol_error("unbalanced quotes in request");
-    finish();
-    return true;
+    std::array<char, 2> end;
+    return read_exactly(end);
+  }
+  bool read_exactly(std::span<char> to) {
+    std::error_code error;
+    in_.read_exactly(to, error);
+    if (error && error != std::errc::connection_aborted) throw std::system_error(error);
+    return !error;
   }
 
+  /// Words as sdssplitargs of Redis has them: "with \n \x41 \"", 'with \'', and a quote ends its word.
+  bool next_inline(command& out) {
+    if (!takes_inline_) throw protocol_error("expected '*'");
+    const auto text = line("too big inline request");
+    if (!text) return false;
+    const protocol_error unbalanced("unbalanced quotes in request");
+    const auto is_space = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
+    std::string_view left = *text;
+    const auto take = [&left] {
+      const char c = left.front();
+      left.remove_prefix(1);
+      return c;
+    };
+    for (;;) {
+      while (!left.empty() && is_space(left.front())) take();
+      if (left.empty()) return true;
+      std::string& word = out.emplace_back();
+      while (!left.empty() && !is_space(left.front())) {
+        const char quote = take();
+        if (quote != '"' && quote != '\'') {
+          word += quote;
+          continue;
+        }
+        for (;;) {
+          if (left.empty()) throw unbalanced;
+          const char c = take();
+          if (c == quote) break;
+          if (c == '\\' && !left.empty() && (quote == '"' || left.front() == '\''))
+            word += quote == '"' ? escaped(left) : take();
+          else
+            word += c;
+        }
+        if (!left.empty() && !is_space(left.front())) throw unbalanced;
+      }
+    }
+  }
+  /// What stands after a backslash within "".
+  static char escaped(std::string_view& left) {
+    unsigned value = 0;
+    const char* const digits = left.data() + 1;
+    if (left.size() >= 3 && left.front() == 'x' && std::from_chars(digits, digits + 2, value, 16).ptr == digits + 2) {
+      left.remove_prefix(3);
+      return static_cast<char>(value);
+    }
+    const char c = left.front();
+    left.remove_prefix(1);
+    constexpr std::string_view names = "nrtba", values = "\n\r\t\b\a";
+    const std::size_t at = names.find(c);
+    return at != names.npos ? values[at] : c;
+  }
+
+  weft::io::reader<From> in_;
   const bool takes_inline_;
-  std::string unread_;
-  std::size_t at_ = 0;
-  std::uint64_t seen_ = 0, consumed_ = 0;
-  std::int64_t missing_ = 0, bulk_ = -1;
-  std::size_t taken_ = 0;
-  command arguments_;
 };
 
 void bulk(std::string& out, std::string_view text) {
@@ -175,48 +197,63 @@ void bulk(std::string& out, std::string_view text) {
 void array(std::string& out, std::size_t count) { out += '*' + std::to_string(count) + "\r\n"; }
 void integer(std::string& out, std::int64_t value) { out += ':' + std::to_string(value) + "\r\n"; }
 
+void encode(std::string& out, std::span<const std::string_view> record) {
+  array(out, record.size());
+  for (const std::string_view each : record) bulk(out, each);
+}
+
+/// A file from its beginning on.
+struct file_source {
+  weft::file& file;
+  std::uint64_t at = 0;
+
+  std::size_t read_some(std::span<std::byte> to) {
+    const std::size_t n = file.read_at(at, to);
+    at += n;
+    return n;
+  }
+  std::size_t read_some(std::span<std::byte> to, std::error_code& error) {
+    const std::size_t n = file.read_at(at, to, error);
+    at += n;
+    return n;
+  }
+};
+
 enum class fsync_policy { always, everysec, no };
 
-/// The append-only file. Positions are offsets in it. What is appended while one write is on its way goes out with the
-/// next, all of it with one fsync.
+/// The append-only file. Positions count all that was ever appended. What is appended while one write is on its way goes
+/// out with the next, all of it with one fsync.
+///
+/// It is written anew beside itself: first the records that the store gives for what there is at one moment, then, by the
+/// one who writes, those that were appended since; the new file takes the name of the old one when both are on the disk.
 class append_log {
  public:
   append_log(const std::string& path, fsync_policy policy) : path_(path), policy_(policy) {
     if (path.empty()) return;
-    file_ = weft::file::open(path, O_RDWR | O_CREAT);
-    // One that was killed may hold it a moment longer: the kernel first ends what was on its way to the disk.
-    for (int tries = 0; ::flock(file_.native_handle(), LOCK_EX | LOCK_NB) != 0; ++tries) {
+    for (int tries = 0; !open(); ++tries) {
       if (tries == 40) throw std::system_error(errno, std::system_category(), path + " is another server's");
       weft::sleep_for(50ms);
     }
-    // The file's name must last, too. Not every file system can be told so.
-    const auto folder = std::filesystem::path(path).parent_path();
-    std::error_code error;
-    weft::file::open(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY).fsync(error);
-    if (error)
-      std::fprintf(stderr, "kv_server: fsync of the folder of %s: %s\n", path.c_str(), error.message().c_str());
+    sync_folder();
   }
 
   /// Calls `apply` with each record; cuts off a torn one at the end.
   void replay(const std::function<void(command&)>& apply) {
     if (!file_) return;
-    parser records(false);
-    std::vector<char> piece(1 << 20);
-    command record;
-    std::uint64_t size = 0;
+    file_source from{*file_};
+    command_reader records(from, false, 1 << 20);
+    std::uint64_t good = 0;
     std::string damage;
     try {
-      while (const std::size_t n = file_.read_at(size, std::span<char>(piece))) {
-        size += n;
-        records.feed({piece.data(), n});
-        while (records.next(record)) apply(record);
+      for (command record; records.next(record);) {
+        good = from.at - records.rest().size();
+        if (!record.empty()) apply(record);
       }
     } catch (const protocol_error& error) {
       // Zeros are what a file system leaves where a write did not arrive; all else was no end of a process.
       if (records.rest().find_first_not_of('\0') != std::string_view::npos) damage = error.what();
-      size = file_.size();
     }
-    const std::uint64_t good = records.consumed();
+    const std::uint64_t size = file_->size();
     if (!damage.empty())
       throw std::runtime_error(path_ + " is damaged at byte " + std::to_string(good) + ": " + damage +
                                "; to go on with what is before: truncate -s " + std::to_string(good) + ' ' + path_);
@@ -226,7 +263,7 @@ class append_log {
       cut_to(good);
     }
     // The one before may have been killed between a write and its fsync, and replies will tell of what it wrote.
-    if (good != size || (good != 0 && policy_ == fsync_policy::always)) file_.fsync();
+    if (good != size || (good != 0 && policy_ == fsync_policy::always)) file_->fsync();
     appended_ = durable_ = good;
   }
 
@@ -235,8 +272,8 @@ class append_log {
     if (!file_) return;
     const std::lock_guard lock(mutex_);
     const std::size_t before = pending_.size();
-    array(pending_, record.size());
-    for (const std::string_view each : record) bulk(pending_, each);
+    encode(pending_, record);
+    if (collecting_) since_ += std::string_view(pending_).substr(before);
     appended_ += pending_.size() - before;
     ++records_;
     work_.notify_one();
@@ -258,10 +295,23 @@ class append_log {
     return error_;
   }
 
+  /// Begins to write the file anew, as `snapshot` and what is appended from now on. Not empty: why not.
+  std::string rewrite(const std::function<std::string()>& snapshot) {
+    if (!file_) return "there is no append only file";
+    const std::lock_guard lock(mutex_);
+    if (rewriting_) return "Background append only file rewriting already in progress";
+    snapshot_ = snapshot();
+    rewriting_ = collecting_ = true;
+    told_.notify_one();
+    return "";
+  }
+
   std::string info() const {
     const std::lock_guard lock(mutex_);
     return "aof_records:" + std::to_string(records_) + "\r\naof_batches:" + std::to_string(batches_) +
-           "\r\naof_current_size:" + std::to_string(durable_) +
+           "\r\naof_current_size:" + std::to_string(durable_ - begin_) +
+           "\r\naof_rewrite_in_progress:" + (rewriting_ ? "1" : "0") +
+           "\r\naof_last_bgrewrite_status:" + (rewrite_failed_ ? "err" : "ok") +
            "\r\naof_last_write_status:" + (error_.empty() ? "ok" : "err") + "\r\n";
   }
 
@@ -270,18 +320,23 @@ class append_log {
     if (!file_) return;
     weft::scope s;
     if (policy_ == fsync_policy::everysec) s.go([this] { sync_each_second(); });
+    s.go([this] { write_snapshots(); });
     std::string batch;  // what is not safe yet: kept until it is
     std::unique_lock lock(mutex_);
     for (;;) {
-      work_.wait(lock, [&] { return closing_ || !pending_.empty() || !batch.empty(); });
-      if (pending_.empty() && batch.empty()) break;
+      work_.wait(lock, [&] { return closing_ || next_ || !pending_.empty() || !batch.empty(); });
+      if (next_ && take_over(lock)) batch.clear();
+      if (pending_.empty() && batch.empty()) {
+        if (closing_) break;
+        continue;
+      }
       batch += std::exchange(pending_, {});
-      const std::uint64_t from = durable_;
+      const std::uint64_t from = durable_ - begin_;
       lock.unlock();
       std::error_code error;
-      file_.write_at(from, std::span<const char>(batch), error);
+      file_->write_at(from, std::span<const char>(batch), error);
       // After a failed fsync the kernel takes the pages for clean: only writing them anew makes it try again.
-      if (!error && policy_ == fsync_policy::always) file_.fsync(error);
+      if (!error && policy_ == fsync_policy::always) file_->fsync(error);
       if (error) cut_to(from);
       lock.lock();
       error_ = error ? error.message() : "";
@@ -307,33 +362,134 @@ class append_log {
   }
 
  private:
+  /// Returns false if another server has the file. One that was killed may hold it a moment longer: the kernel first
+  /// ends what was on its way to the disk. And one that has written it anew has left the name to another file.
+  bool open() {
+    struct stat ours {
+    }, named{};
+    file_ = std::make_shared<weft::file>(weft::file::open(path_, O_RDWR | O_CREAT));
+    return ::flock(file_->native_handle(), LOCK_EX | LOCK_NB) == 0 && ::fstat(file_->native_handle(), &ours) == 0 &&
+           ::stat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino;
+  }
+  /// The file's name must last, too. Not every file system can be told so.
+  void sync_folder() {
+    const auto folder = std::filesystem::path(path_).parent_path();
+    std::error_code error;
+    weft::file::open(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY).fsync(error);
+    if (error)
+      std::fprintf(stderr, "kv_server: fsync of the folder of %s: %s\n", path_.c_str(), error.message().c_str());
+  }
   void cut_to(std::uint64_t size) {
     weft::blocking([&] {
-      if (::ftruncate(file_.native_handle(), static_cast<off_t>(size)) != 0) std::perror(path_.c_str());
+      if (::ftruncate(file_->native_handle(), static_cast<off_t>(size)) != 0) std::perror(path_.c_str());
     });
   }
+
+  std::string other_path() const { return path_ + ".rewrite"; }
+
+  /// Writes what the store has given to the other file, while the writer goes on with this one.
+  void write_snapshots() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      told_.wait(lock, [&] { return snapshot_.has_value(); });
+      const std::string text = std::move(*std::exchange(snapshot_, std::nullopt));
+      lock.unlock();
+      std::shared_ptr<weft::file> other;
+      std::string why;
+      try {
+        other = std::make_shared<weft::file>(weft::file::open(other_path(), O_RDWR | O_CREAT | O_TRUNC));
+        if (::flock(other->native_handle(), LOCK_EX | LOCK_NB) != 0)
+          throw std::system_error(errno, std::system_category(), "flock");
+        other->write_at(0, std::span<const char>(text));
+        other->fsync();
+      } catch (const std::system_error& error) {
+        why = error.what();
+      }
+      lock.lock();
+      if (why.empty()) {
+        next_ = std::move(other);
+        next_size_ = text.size();
+        work_.notify_one();
+      } else {
+        give_up(why);
+      }
+    }
+  }
+  /// Adds what was appended since, and puts the other file in the place of this one. Returns false if it cannot: then
+  /// this one goes on.
+  bool take_over(std::unique_lock<weft::mutex>& lock) {
+    const std::shared_ptr<weft::file> other = std::exchange(next_, nullptr);
+    const std::string tail = std::exchange(since_, {});
+    std::string covered = std::exchange(pending_, {});  // by the snapshot, or by the tail
+    const std::uint64_t end = appended_, size = next_size_ + tail.size();
+    collecting_ = false;
+    lock.unlock();
+    std::string why;
+    try {
+      other->write_at(next_size_, std::span<const char>(tail));
+      other->fsync();
+      weft::blocking([&] { std::filesystem::rename(other_path(), path_); });
+    } catch (const std::system_error& error) {
+      why = error.what();
+    }
+    if (why.empty()) sync_folder();
+    lock.lock();
+    if (!why.empty()) {
+      pending_.insert(0, covered);
+      give_up(why);
+      return false;
+    }
+    file_ = other;
+    begin_ = end - size;
+    durable_ = end;
+    error_.clear();
+    rewriting_ = rewrite_failed_ = false;
+    done_.notify_all();
+    return true;
+  }
+  /// The lock is held.
+  void give_up(const std::string& why) {
+    std::fprintf(stderr, "kv_server: %s was not written: %s\n", other_path().c_str(), why.c_str());
+    std::error_code error;
+    std::filesystem::remove(other_path(), error);
+    since_.clear();
+    rewriting_ = collecting_ = false;
+    rewrite_failed_ = true;
+  }
+
   void sync_each_second() {
     const weft::ticker every(1s);
     while (every.chan().recv()) sync();
   }
   void sync() {
+    std::shared_ptr<weft::file> file;
+    {
+      const std::lock_guard lock(mutex_);
+      file = file_;
+    }
     std::error_code error;
-    file_.fsync(error);
+    file->fsync(error);
     if (error && !weft::this_fiber::cancelled())
       std::fprintf(stderr, "kv_server: %s: fsync: %s\n", path_.c_str(), error.message().c_str());
   }
 
   const std::string path_;
   const fsync_policy policy_;
-  weft::file file_;
-  mutable weft::mutex mutex_;  // of all that follows
-  weft::condition_variable work_, done_;
+  mutable weft::mutex mutex_;         // of all that follows
+  std::shared_ptr<weft::file> file_;  // replaced by the one who writes, who alone may look at it without the lock
+  weft::condition_variable work_, done_, told_;
   std::string pending_;
-  std::uint64_t appended_ = 0, durable_ = 0;
+  std::uint64_t begin_ = 0, appended_ = 0, durable_ = 0;  // positions: of the file's first byte, and two ends
   std::uint64_t records_ = 0, batches_ = 0;
   std::string error_;
   bool closing_ = false;
   weft::chan<void> stop_;
+
+  bool rewriting_ = false, collecting_ = false, rewrite_failed_ = false;
+  std::optional<std::string> snapshot_;  // to be written to the other file
+  std::string since_;                    // appended after it
+  std::shared_ptr<weft::file> next_;     // the other file, once the snapshot is on the disk
+  std::uint64_t next_size_ = 0;
 };
 
 struct entry {
@@ -403,16 +559,27 @@ class store : public std::enable_shared_from_this<store> {
   };
   static const std::unordered_map<std::string, description>& commands() {
     static const std::unordered_map<std::string, description> all = {
-        {"ping", {-1, false, &store::ping}},      {"echo", {2, false, &store::echo}},
-        {"quit", {-1, false, &store::quit}},      {"command", {-1, false, &store::list_commands}},
-        {"config", {-2, false, &store::config}},  {"info", {-1, false, &store::info}},
-        {"dbsize", {1, false, &store::count}},    {"get", {2, false, &store::get}},
-        {"mget", {-2, false, &store::get_many}},  {"exists", {-2, false, &store::exists}},
-        {"ttl", {2, false, &store::time_left}},   {"pttl", {2, false, &store::time_left}},
-        {"set", {-3, true, &store::set}},         {"del", {-2, true, &store::erase}},
-        {"incr", {2, true, &store::add}},         {"decr", {2, true, &store::add}},
-        {"expire", {3, true, &store::expire}},    {"pexpire", {3, true, &store::expire}},
-        {"pexpireat", {3, true, &store::expire}}, {"persist", {2, true, &store::persist}},
+        {"ping", {-1, false, &store::ping}},
+        {"echo", {2, false, &store::echo}},
+        {"quit", {-1, false, &store::quit}},
+        {"command", {-1, false, &store::list_commands}},
+        {"bgrewriteaof", {1, false, &store::rewrite}},
+        {"config", {-2, false, &store::config}},
+        {"info", {-1, false, &store::info}},
+        {"dbsize", {1, false, &store::count}},
+        {"get", {2, false, &store::get}},
+        {"mget", {-2, false, &store::get_many}},
+        {"exists", {-2, false, &store::exists}},
+        {"ttl", {2, false, &store::time_left}},
+        {"pttl", {2, false, &store::time_left}},
+        {"set", {-3, true, &store::set}},
+        {"del", {-2, true, &store::erase}},
+        {"incr", {2, true, &store::add}},
+        {"decr", {2, true, &store::add}},
+        {"expire", {3, true, &store::expire}},
+        {"pexpire", {3, true, &store::expire}},
+        {"pexpireat", {3, true, &store::expire}},
+        {"persist", {2, true, &store::persist}},
     };
     return all;
   }
@@ -450,15 +617,31 @@ class store : public std::enable_shared_from_this<store> {
   void record(std::initializer_list<std::string_view> what) {
     if (!loading_) log_.append(what);
   }
-  void record_value(const std::string& key, const entry& e) {
+  template <class To>
+  static void describe(const std::string& key, const entry& e, const To& to) {
     if (e.expires == never)
-      record({"SET", key, e.value});
+      to({"SET", key, e.value});
     else
-      record({"SET", key, e.value, "PXAT", std::to_string(e.expires)});
+      to({"SET", key, e.value, "PXAT", std::to_string(e.expires)});
+  }
+  void record_value(const std::string& key, const entry& e) {
+    describe(key, e, [this](std::initializer_list<std::string_view> what) { record(what); });
   }
 
+  void rewrite(command&, session& to) {
+    const std::string why = log_.rewrite([this] {
+      std::string all;
+      for (const auto& [key, e] : keys_)
+        if (e.expires > now())
+          describe(key, e, [&all](std::initializer_list<std::string_view> what) { encode(all, what); });
+      return all;
+    });
+    to.replies += why.empty() ? "+Background append only file rewriting started\r\n" : "-ERR " + why + "\r\n";
+  }
   void ping(command& c, session& to) {
-    if (c.size() > 1)
+    if (c.size() > 2)
+      to.replies += "-ERR wrong number of arguments for 'ping' command\r\n";
+    else if (c.size() > 1)
       bulk(to.replies, c[1]);
     else
       to.replies += "+PONG\r\n";
@@ -469,6 +652,8 @@ class store : public std::enable_shared_from_this<store> {
     to.quits = true;
   }
   void list_commands(command& c, session& to) {
+    if (c.size() == 2 && lower(c[1]) == "count")
+      return integer(to.replies, static_cast<std::int64_t>(commands().size()));
     array(to.replies, c.size() > 1 ? 0 : commands().size());
     if (c.size() > 1) return;
     for (const auto& [name, what] : commands()) {
@@ -616,37 +801,40 @@ class connection {
       : stream_(std::move(stream)), keys_(keys), log_(log) {}
 
   void serve() {
-    std::array<char, 16 * 1024> piece;
-    std::error_code error;
-    command c;
-    while (const std::size_t n = stream_.read_some(std::span<char>(piece), error)) {
-      try {
-        commands_.feed({piece.data(), n});
-        while (!session_.quits && commands_.next(c)) {
-          if (c.empty()) continue;  // an empty line
-          const std::size_t begin = session_.replies.size();
-          if (keys_.execute(c, session_)) confirmations_.push_back({begin, session_.replies.size()});
-          if (session_.replies.size() >= flush_at && !flush()) return;
-        }
-      } catch (const protocol_error& wrong) {
-        session_.replies += std::string("-ERR Protocol error: ") + wrong.what() + "\r\n";
-        session_.quits = true;
+    command_reader commands(*this, true, 16 * 1024);
+    try {
+      for (command c; !session_.quits && commands.next(c);) {
+        if (c.empty()) continue;  // an empty line
+        const std::size_t begin = session_.replies.size();
+        if (keys_.execute(c, session_)) confirmations_.push_back({begin, session_.replies.size()});
+        if (session_.replies.size() >= flush_at && !flush()) return;
       }
-      if (!flush() || session_.quits) break;
+    } catch (const protocol_error& wrong) {
+      session_.replies += std::string("-ERR Protocol error: ") + wrong.what() + "\r\n";
+    } catch (const std::system_error&) {
+      return;  // the client is gone
     }
-    linger();
+    if (flush()) linger();
+  }
+
+  // Its reader asks for more when no whole command is left: then the replies to those before are due.
+  std::size_t read_some(std::span<std::byte> to) { return flush() ? stream_.read_some(to) : 0; }
+  std::size_t read_some(std::span<std::byte> to, std::error_code& error) {
+    return flush() ? stream_.read_some(to, error) : 0;
   }
 
  private:
   // What a reply tells of, a value that another connection has just written among it, must be safe before it leaves.
   bool flush() {
+    if (gone_ || session_.replies.empty()) return !gone_;
     if (const std::string why = log_.wait(log_.end()); !why.empty()) take_back_confirmations(why);
     confirmations_.clear();
     stream_.set_write_deadline(weft::clock::now() + write_time);
     std::error_code error;
     stream_.write_all(std::span<const char>(session_.replies), error);
     session_.replies.clear();
-    return !error;
+    gone_ = static_cast<bool>(error);
+    return !gone_;
   }
   void take_back_confirmations(const std::string& why) {
     std::string kept;
@@ -670,8 +858,8 @@ class connection {
   weft::net::tcp_stream stream_;
   store& keys_;
   append_log& log_;
-  parser commands_{true};
   session session_;
+  bool gone_ = false;                                               // the client, or it takes no replies
   std::vector<std::pair<std::size_t, std::size_t>> confirmations_;  // where in the replies those of writes are
 };
 

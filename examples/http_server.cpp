@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An HTTP/1.1 server: Boost.Beast, written as for blocking sockets, a fiber a connection.
+// An HTTP/1.1 server: Boost.Beast's messages over weft's buffered streams, written as for blocking sockets, a fiber a
+// connection.
 //
 //   GET /            plain text
 //   GET /json        a document
@@ -8,17 +9,17 @@
 //   GET /files/PATH  a file below --root, with ranges and validators
 //
 // Connections are kept alive, requests may be pipelined. A client that is slow to send its request is answered with 408
-// and cut off, as is one that is slow to take its answer; a head or body that is too large with 431 or 413, what is no
-// HTTP with 400. On SIGINT and SIGTERM no more connections are taken in, those without a request end at once, and
+// and cut off, as is one that is slow to take its answer; a head or body that is too large with 431 or 413, a
+// Transfer-Encoding other than chunked with 501, what is no HTTP with 400. On SIGINT and SIGTERM no more connections are taken in, those without a request end at once, and
 // running requests have a limited time to finish; the exit status is then 0.
 //
 //   http_server [ADDRESS:PORT] [--port N] [--request-time SECONDS] [--root FOLDER]
 #include <utility>
 
-#include <weft/asio.hpp>
+#include <weft/net.hpp>
 #include <weft/weft.hpp>
 
-#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/buffers_range.hpp>
 #include <boost/beast/http.hpp>
 
 #include <fcntl.h>
@@ -27,6 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <chrono>
@@ -49,9 +51,10 @@ namespace http = boost::beast::http;
 using namespace std::chrono_literals;
 using boost::beast::iequals;
 using request = http::request<http::string_body>;
+using request_parser = http::request_parser<http::string_body>;
 using text_response = http::response<http::string_body>;
 
-constexpr std::uint32_t most_head = 8 * 1024;
+constexpr std::uint32_t most_head = 8 * 1024;  // also of all chunk extensions, and of the trailers
 constexpr std::uint64_t most_body = 1024 * 1024;
 constexpr auto idle_time = 60s;   // between two requests of a connection
 constexpr auto drain_time = 10s;  // for running requests, once the server is told to end
@@ -255,51 +258,149 @@ text_response text(http::status status, const request& r, std::string body, std:
   return answer;
 }
 
+/// A request that is answered with an error, after which the connection ends.
+struct refusal {
+  http::status status;
+  std::string why;
+};
+
+/// The path and query of a target, which may come with the server's name before it: "http://host/path?query".
+std::string_view path_of(std::string_view target) {
+  const std::size_t scheme = target.find("://");
+  if (scheme == target.npos) return target;
+  const boost::beast::string_view name(target.data(), scheme);
+  if (!iequals(name, "http") && !iequals(name, "https")) return target;
+  target.remove_prefix(scheme + 3);
+  const std::size_t path = target.find('/');
+  if (path == 0 || target.empty()) throw refusal{http::status::bad_request, "the target names no host"};
+  return path == target.npos ? "/" : target.substr(path);
+}
+
+/// A client, to which answers go through a buffer. Its reader asks for more when nothing whole is left: then the answers
+/// so far are due. What does not fit, or is due, is to be taken in time.
+class client {
+ public:
+  client(weft::net::tcp_stream s, std::chrono::seconds time) : stream(std::move(s)), time_(time) {}
+
+  std::size_t read_some(std::span<std::byte> to) {
+    flush();
+    return stream.read_some(to);
+  }
+  std::size_t read_some(std::span<std::byte> to, std::error_code& error) {
+    if (out_.buffered() != 0) begin();
+    out_.flush(error);
+    return error ? 0 : stream.read_some(to, error);
+  }
+  void write(std::span<const std::byte> piece) {
+    if (out_.buffered() + piece.size() > weft::io::default_buffer_size) begin();
+    out_.write(piece);
+  }
+  void flush() {
+    if (out_.buffered() != 0) begin();
+    out_.flush();
+  }
+
+  weft::net::tcp_stream stream;
+
+ private:
+  void begin() { stream.set_write_deadline(weft::clock::now() + time_); }
+
+  std::chrono::seconds time_;
+  weft::io::writer<weft::net::tcp_stream> out_{stream};
+};
+
 class connection {
  public:
   connection(weft::net::tcp_stream stream, const settings& how, const file_tree& files, weft::cancel_scope& ending)
-      : stream_(std::move(stream)), how_(how), files_(files), ending_(ending) {
-    buffer_.max_size(most_head + most_body);
-  }
+      : client_(std::move(stream), how.request_time), how_(how), files_(files), ending_(ending) {}
 
   void serve() {
-    while (await_request()) {
-      http::request_parser<http::string_body> parser;
-      parser.header_limit(most_head);
-      parser.body_limit(most_body);
-      // For all of the request, however it trickles in.
-      stream_.set_read_deadline(weft::clock::now() + how_.request_time);
-      boost::beast::error_code error;
-      http::read_header(stream_, buffer_, parser, error);
-      if (!error && !parser.is_done() && iequals(parser.get()[http::field::expect], "100-continue"))
-        send(http::response<http::empty_body>(http::status::continue_, 11), false);
-      if (!error) http::read(stream_, buffer_, parser, error);
-      if (error) return refuse(error);
-      request& r = parser.get();
-      if (ending_.cancelled()) r.keep_alive(false);
-      if (!answer(r)) return;
+    try {
+      while (await_request()) {
+        request_parser parser;
+        parser.header_limit(most_head);
+        parser.body_limit(most_body);
+        // For all of the request, however it trickles in.
+        client_.stream.set_read_deadline(weft::clock::now() + how_.request_time);
+        read(parser);
+        if (ending_.cancelled()) parser.get().keep_alive(false);
+        if (!answer(parser.get())) break;
+      }
+      client_.flush();
+    } catch (const refusal& no) {
+      refuse(no);
+    } catch (const std::system_error& error) {  // else the peer is gone
+      if (error.code() == std::errc::timed_out) refuse({http::status::request_timeout, "the request took too long"});
     }
   }
 
  private:
   // Between requests, and only there, the end of the server ends the connection at once.
   bool await_request() {
-    if (buffer_.size() != 0) return true;  // pipelined
-    std::size_t n = 0;
-    const bool completed = ending_.run([&] {
-      stream_.set_read_deadline(weft::clock::now() + idle_time);
-      const auto room = buffer_.prepare(2048);
+    if (in_.buffered() != 0) return true;  // pipelined
+    client_.flush();
+    ending_.run([&] {
+      client_.stream.set_read_deadline(weft::clock::now() + idle_time);
       std::error_code error;
-      n = stream_.read_some(std::span(static_cast<std::byte*>(room.data()), room.size()), error);
+      in_.peek(1, error);
     });
-    buffer_.commit(n);
-    return completed && n != 0;
+    return in_.buffered() != 0;
+  }
+
+  void read(request_parser& parser) {
+    feed(parser, [&] { return parser.is_header_done(); });
+    const request& r = parser.get();
+    if (const auto coding = r[http::field::transfer_encoding]; r.count(http::field::transfer_encoding) != 0) {
+      if (r.version() < 11) throw refusal{http::status::bad_request, "HTTP/1.0 has no Transfer-Encoding"};
+      if (r.count(http::field::transfer_encoding) > 1 || !iequals(coding, "chunked"))
+        throw refusal{http::status::not_implemented, "the only Transfer-Encoding here is chunked"};
+    }
+    if (!parser.is_done() && iequals(r[http::field::expect], "100-continue"))
+      send(http::response<http::empty_body>(http::status::continue_, 11), false);
+    std::size_t extensions = 0;
+    auto count = [&](std::uint64_t, boost::beast::string_view extension, boost::beast::error_code& error) {
+      extensions += extension.size();
+      if (extensions > most_head) error = http::error::header_limit;
+    };
+    parser.on_chunk_header(count);
+    parser.eager(true);
+    feed(parser, [&] { return parser.is_done(); });
+  }
+
+  template <class Done>
+  void feed(request_parser& parser, const Done& done) {
+    for (std::size_t unread = 0; !done();) {
+      in_.peek(unread + 1);
+      const std::string_view there = in_.peek(in_.buffered());
+      if (there.size() == unread) throw std::system_error(std::make_error_code(std::errc::connection_aborted));
+      const bool is_head = !parser.is_header_done();
+      boost::beast::error_code error;
+      const std::size_t n = parser.put(boost::asio::buffer(there.data(), there.size()), error);
+      if (error && error != http::error::need_more) throw refusal{status_of(error), error.message()};
+      const std::string_view taken = there.substr(0, n);
+      if (is_head && (taken.find("\r\n ") != taken.npos || taken.find("\r\n\t") != taken.npos))
+        throw refusal{http::status::bad_request, "a field goes on in the next line"};
+      unread = there.size() - n;
+      if (error && unread > most_head)  // more is needed
+        throw refusal{http::status::request_header_fields_too_large, "a chunk's head, or the trailers, are too long"};
+      skip(n);
+    }
+  }
+  void skip(std::size_t n) {
+    std::array<char, 1024> taken;
+    while (n != 0) n -= in_.read_some(std::span(taken).first(std::min(n, taken.size())));
+  }
+
+  static http::status status_of(const boost::beast::error_code& error) {
+    if (error == http::error::body_limit) return http::status::payload_too_large;
+    if (error == http::error::header_limit) return http::status::request_header_fields_too_large;
+    return http::status::bad_request;
   }
 
   // All that answer return whether the connection goes on.
   bool answer(const request& r) {
     const auto send_text = [&](text_response reply) { return send(reply, r.method() == http::verb::head); };
-    const std::string_view target(r.target().data(), r.target().size());
+    const std::string_view target = path_of({r.target().data(), r.target().size()});
     if (r.version() == 11 && r.count(http::field::host) != 1)
       return send_text(text(http::status::bad_request, r, "expected one Host\n"));
     if (target == "/echo" && r.method() == http::verb::post)
@@ -359,10 +460,7 @@ class connection {
                        static_cast<off_t>(left.first));
       });
       if (n <= 0) return false;  // cut short meanwhile: the client must see that this is not all
-      stream_.set_write_deadline(weft::clock::now() + how_.request_time);
-      std::error_code error;
-      stream_.write_all(std::span<const std::byte>(piece.data(), static_cast<std::size_t>(n)), error);
-      if (error) return false;
+      client_.write(std::span<const std::byte>(piece.data(), static_cast<std::size_t>(n)));
       left = {left.first + static_cast<std::uint64_t>(n), left.size - static_cast<std::uint64_t>(n)};
     }
     return true;
@@ -370,48 +468,47 @@ class connection {
 
   template <class Body>
   bool send(const http::response<Body>& reply, bool head_only) {
-    stream_.set_write_deadline(weft::clock::now() + how_.request_time);
     boost::beast::error_code error;
     http::serializer<false, Body, http::fields> serializer(reply);
-    if (head_only)
-      http::write_header(stream_, serializer, error);
-    else
-      http::write(stream_, serializer, error);
+    serializer.split(head_only);
+    while (!error && !(head_only ? serializer.is_header_done() : serializer.is_done()))
+      serializer.next(error, [&](boost::beast::error_code&, const auto& pieces) {
+        std::size_t size = 0;
+        for (const auto piece : boost::beast::buffers_range_ref(pieces)) {
+          client_.write({static_cast<const std::byte*>(piece.data()), piece.size()});
+          size += piece.size();
+        }
+        serializer.consume(size);
+      });
     return !error && !reply.need_eof();
   }
-
-  void refuse(const boost::beast::error_code& why) {
-    http::status status = http::status::bad_request;
-    if (why == boost::asio::error::timed_out)
-      status = http::status::request_timeout;
-    else if (why == http::error::body_limit)
-      status = http::status::payload_too_large;
-    else if (why == http::error::header_limit || why == http::error::buffer_overflow)
-      status = http::status::request_header_fields_too_large;
-    else if (why == http::error::end_of_stream || why == http::error::partial_message ||
-             why.category() == boost::system::system_category())
-      return;  // the peer is gone
+  void refuse(const refusal& no) {
     request none;
     none.keep_alive(false);
-    send(text(status, none, why.message() + '\n'), false);
+    try {
+      send(text(no.status, none, no.why + '\n'), false);
+      client_.flush();
+    } catch (const std::system_error&) {
+      return;  // it takes nothing
+    }
     linger();
   }
 
   // To close while the client still sends would reset the connection, and the answer might be lost with it.
   void linger() {
     std::error_code error;
-    stream_.shutdown_write(error);
-    stream_.set_read_deadline(weft::clock::now() + 1s);
+    client_.stream.shutdown_write(error);
+    client_.stream.set_read_deadline(weft::clock::now() + 1s);
     std::array<std::byte, 4096> rest;
-    for (int i = 0; i < 1024 && !error && stream_.read_some(std::span<std::byte>(rest), error) != 0; ++i) {
+    for (int i = 0; i < 1024 && !error && client_.stream.read_some(std::span<std::byte>(rest), error) != 0; ++i) {
     }
   }
 
-  weft::net::tcp_stream stream_;
+  client client_;
   const settings& how_;
   const file_tree& files_;
   weft::cancel_scope& ending_;
-  boost::beast::flat_buffer buffer_;
+  weft::io::reader<client> in_{client_};
 };
 
 void serve(const settings& how) {

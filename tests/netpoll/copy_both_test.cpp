@@ -338,6 +338,63 @@ TEST(copy_both, passes_what_a_stream_of_the_program_throws_through) {
   });
 }
 
+TEST(copy_both, for_which_no_fiber_is_to_be_had_says_so) {
+  weft::run({.max_fibers = 1}, [] {
+    auto [a, client] = weft::net::pair();
+    auto [b, server] = weft::net::pair();
+    write_text(client, "abc");
+    std::error_code error;
+    EXPECT_EQ(weft::io::copy_both(a, b, error).a_to_b, 0u);
+    EXPECT_EQ(error, std::errc::resource_unavailable_try_again);
+    EXPECT_EQ(code_of([&, &a = a, &b = b] { weft::io::copy_both(a, b); }), std::errc::resource_unavailable_try_again);
+    EXPECT_EQ(read_text(a, 3), "abc");
+  });
+}
+
+TEST(copy_both, of_many_pairs_that_are_closed_cancelled_and_reset_at_random_leaves_nothing) {
+  weft::run([] {
+    std::mt19937 random(3);
+    for (int round = 0; round < 60; ++round) {
+      auto p = proxy_of();
+      std::error_code error;
+      auto both = weft::spawn([&] { weft::io::copy_both(p.a, p.b, error); });
+      weft::scope peers(weft::collect);
+      for (tcp_stream* each : {&p.client, &p.server})
+        peers.go([each] {
+          std::array<char, 4096> some{};
+          for (;;) {
+            each->write_all(some);
+            each->read_exactly(some);
+          }
+        });
+      for (unsigned turns = random() % 50; turns != 0; --turns) weft::yield();
+      switch (random() % 5) {
+        case 0:
+          p.a.close();
+          break;
+        case 1:
+          p.b.set_deadline(weft::clock::now());
+          break;
+        case 2:
+          both.cancel();
+          break;
+        case 3:
+          reset_on_close(p.client);  // an end alone would leave the way back open
+          p.client.close();
+          break;
+        default:
+          p.a.close();
+          both.cancel();
+      }
+      both.join();
+      p.a.close();
+      p.b.close();
+      peers.cancel();
+      peers.join();
+    }
+  });
+}
+
 TEST(copy_both, works_on_a_plain_thread_whose_other_direction_fails) {
   weft::run([] {
     auto p = proxy_of();

@@ -68,7 +68,7 @@ std::uint64_t copy(From& from, To& to) {
     const std::span<const std::byte> first = detail::reader_access::take_buffered(from);
     if (!first.empty()) to.write_all(first);
     if (detail::reader_access::take_end(from)) return first.size();
-    return first.size() + copy(detail::reader_access::stream(from), to);
+    return first.size() + io::copy(detail::reader_access::stream(from), to);
   } else {
     std::uint64_t total = 0;
     const auto buffer = std::make_unique_for_overwrite<std::byte[]>(copy_buffer_size);
@@ -97,7 +97,7 @@ std::uint64_t copy(From& from, To& to, std::error_code& from_error, std::error_c
     if (!first.empty()) to.write_all(first, to_error);
     if (to_error) return 0;
     if (detail::reader_access::take_end(from)) return first.size();
-    return first.size() + copy(detail::reader_access::stream(from), to, from_error, to_error);
+    return first.size() + io::copy(detail::reader_access::stream(from), to, from_error, to_error);
   } else {
     std::uint64_t total = 0;
     const auto buffer = std::make_unique_for_overwrite<std::byte[]>(copy_buffer_size);
@@ -114,7 +114,7 @@ std::uint64_t copy(From& from, To& to, std::error_code& from_error, std::error_c
 template <source From, sink To>
 std::uint64_t copy(From& from, To& to, std::error_code& error) {
   std::error_code to_error;
-  const std::uint64_t total = copy(from, to, error, to_error);
+  const std::uint64_t total = io::copy(from, to, error, to_error);
   if (!error) error = to_error;
   return total;
 }

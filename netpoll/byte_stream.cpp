@@ -7,14 +7,12 @@
 
 #include <limits.h>
 
-#include <algorithm>
-#include <memory>
-#include <new>
 #include <string>
 
 #include "netpoll/access.hpp"
 #include "netpoll/byte_calls.hpp"
 #include "netpoll/calls.hpp"
+#include "netpoll/pieces.hpp"
 #include "netpoll/side.hpp"
 
 namespace weft {
@@ -124,24 +122,6 @@ std::size_t send(descriptor* d, std::span<const std::byte> from, bool all, failu
   }
   return sent;
 }
-
-// As many pieces a call as the kernel takes, if there are so many; on the stack only a few: it may be a small one.
-class pieces_of_a_call {
- public:
-  explicit pieces_of_a_call(std::size_t wanted) noexcept {
-    if (wanted > few) many_.reset(new (std::nothrow) iovec[std::min(wanted, most)]);
-    if (many_ != nullptr) room_ = std::min(wanted, most);
-  }
-  iovec* get() noexcept { return many_ != nullptr ? many_.get() : few_; }
-  std::size_t room() const noexcept { return room_; }
-
- private:
-  static constexpr std::size_t few = 64, most = IOV_MAX;
-
-  iovec few_[few];
-  std::unique_ptr<iovec[]> many_;
-  std::size_t room_ = few;
-};
 
 std::size_t receive(descriptor* d, std::span<const std::span<std::byte>> to, failure& why) noexcept {
   pieces_of_a_call pieces(to.size());

@@ -6,8 +6,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -17,6 +15,7 @@
 #include <weft/detail/atomic.hpp>
 
 #include "netpoll/os.hpp"
+#include "netpoll/without_signals.hpp"
 #include "runtime/fiber/overflow.hpp"
 
 namespace weft::rt {
@@ -107,30 +106,6 @@ bool not_supported(ssize_t result) noexcept { return result == -EOPNOTSUPP || re
 
 namespace {
 
-/// `call`, whose SIGPIPE reaches no handler. One that was pending before stays so: signals of a kind do not add up.
-/// `may_move_some`: it may raise the signal and still return how much it has moved before.
-template <bool may_move_some = false, class F>
-ssize_t without_sigpipe(F call) noexcept {
-  sigset_t pipe_only, before, pending;
-  sigemptyset(&pipe_only);
-  sigaddset(&pipe_only, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
-  const bool was_blocked = sigismember(&before, SIGPIPE) == 1;
-  const bool was_pending = was_blocked && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
-  const ssize_t result = or_errno(call());
-  if ((may_move_some || result == -EPIPE) && !was_pending) {
-    const timespec at_once{};
-    while (sigtimedwait(&pipe_only, nullptr, &at_once) < 0 && errno == EINTR) {
-    }
-  }
-  if (!was_blocked) pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return result;
-}
-
-}  // namespace
-
-namespace {
-
 /// The first pieces, and no more than `most` bytes.
 ssize_t write_a_little(int fd, const iovec* from, std::size_t count, std::size_t most) noexcept {
   for (std::size_t i = 0; i < count; ++i)
@@ -141,9 +116,9 @@ ssize_t write_a_little(int fd, const iovec* from, std::size_t count, std::size_t
 ssize_t write_asking_first(int fd, const iovec* from, std::size_t count, std::size_t sure_room) noexcept {
   const int flags = os::fcntl(fd, F_GETFL);
   if (flags >= 0 && (flags & O_NONBLOCK) != 0)
-    return without_sigpipe([=] { return os::writev(fd, from, static_cast<int>(count)); });
+    return without_write_signals([=] { return os::writev(fd, from, static_cast<int>(count)); });
   if (poll_now(fd, POLLOUT) == -EAGAIN) return -EAGAIN;
-  return without_sigpipe([=] { return write_a_little(fd, from, count, sure_room); });
+  return without_write_signals([=] { return write_a_little(fd, from, count, sure_room); });
 }
 
 ssize_t write_without_waiting(int fd, const iovec* from, std::size_t count) noexcept {
@@ -152,7 +127,7 @@ ssize_t write_without_waiting(int fd, const iovec* from, std::size_t count) noex
     if (!not_supported(result)) return result;
   }
   const ssize_t result =
-      without_sigpipe([=] { return os::pwritev2(fd, from, static_cast<int>(count), -1, RWF_NOWAIT); });
+      without_write_signals([=] { return os::pwritev2(fd, from, static_cast<int>(count), -1, RWF_NOWAIT); });
   if (!not_supported(result)) no_signal_can_be_had.store(false, std::memory_order_relaxed);
   return result;
 }
@@ -300,7 +275,7 @@ void fault_on_guard(const mmsghdr* messages, unsigned count) noexcept {
 }
 
 [[gnu::noinline]] ssize_t splice_now(int from, int to, std::size_t n) noexcept {
-  return without_sigpipe<true>([=] { return os::splice(from, nullptr, to, nullptr, n, SPLICE_F_NONBLOCK); });
+  return without_write_signals<true>([=] { return os::splice(from, nullptr, to, nullptr, n, SPLICE_F_NONBLOCK); });
 }
 
 [[gnu::noinline]] int accept_now(int fd, sockaddr_storage& peer) noexcept {

@@ -32,8 +32,7 @@ ssize_t sendv_now(int fd, const iovec* from, std::size_t count) noexcept;  // ne
 // written at once where poll says that something can.
 //
 // A pipe without a reader raises SIGPIPE in the thread that writes. RWF_NOSIGNAL keeps it away (Linux 6.18); without it
-// the signal is held back and taken away again around the call, which costs two more calls. To ignore it in the whole
-// process would be inherited by programs that this one starts.
+// the signal is held back around the call (netpoll/without_signals.hpp).
 ssize_t read_now(int fd, void* to, std::size_t n, bool& ask_first) noexcept;
 ssize_t readv_now(int fd, const iovec* to, std::size_t count, bool& ask_first) noexcept;
 ssize_t writev_now(int fd, const iovec* from, std::size_t count, std::size_t sure_room, bool& ask_first) noexcept;

@@ -6,6 +6,8 @@
 
 #include "netpoll/file_calls.hpp"
 #include "runtime/sched/blocking.hpp"
+#include "runtime/sched/park.hpp"
+#include "runtime/sched/thread_g.hpp"
 
 namespace weft::rt {
 
@@ -23,34 +25,59 @@ bool file_op::advance(ssize_t result) noexcept {
     if (!past_the_end) error = static_cast<int>(-result);
     return true;
   }
-  if (action == file_action::sync) return true;
+  if (!moves_bytes()) return true;
   if (result == 0) {
     if (action == file_action::write) error = EIO;  // no file of ours takes nothing and says so politely
     return true;
   }
-  const auto n = std::min(static_cast<std::size_t>(result), left);
-  at += n;
+  std::size_t n = std::min(static_cast<std::size_t>(result), left);
   offset += n;
   done += n;
   left -= n;
+  while (!pieces.empty() && n >= pieces.front().iov_len) {
+    n -= pieces.front().iov_len;
+    pieces = pieces.subspan(1);
+  }
+  if (n != 0) {
+    iovec& begun = pieces.front();
+    begun = {static_cast<std::byte*>(begun.iov_base) + n, begun.iov_len - n};
+  }
   return left == 0;
 }
 
-void perform_here(file_op& op) noexcept {
-  const blocking_section announced;
-  for (ssize_t result = 0;;) {
-    switch (op.action) {
-      case file_action::read:
-        result = read_file_now(op.fd, op.at, op.left, op.offset, false);
-        break;
-      case file_action::write:
-        result = write_file_now(op.fd, op.at, op.left, op.offset, false);
-        break;
-      case file_action::sync:
-        result = sync_file_now(op.fd);
-        break;
+ssize_t call_for(file_op& op, std::size_t most, bool at_once) noexcept {
+  switch (op.action) {
+    case file_action::read:
+    case file_action::write:
+      break;
+    case file_action::sync:
+      return sync_file_now(op.fd);
+    case file_action::sync_data:
+      return sync_data_now(op.fd);
+    case file_action::allocate:
+      return allocate_now(op.fd, op.mode, op.offset, op.left);
+  }
+  std::size_t count = 0, bytes = 0;
+  while (count < op.pieces_of_a_call().size() && bytes < most) bytes += op.pieces[count++].iov_len;
+  const std::size_t surplus = bytes > most ? bytes - most : 0;
+  iovec* const last = surplus != 0 ? &op.pieces[count - 1] : nullptr;
+  if (last != nullptr) last->iov_len -= surplus;
+  const ssize_t result = op.action == file_action::read
+                             ? read_file_now(op.fd, op.pieces.data(), count, op.offset, at_once)
+                             : write_file_now(op.fd, op.pieces.data(), count, op.offset, at_once);
+  if (last != nullptr) last->iov_len += surplus;
+  return result;
+}
+
+void perform_here(file_op& op, std::size_t most) noexcept {
+  for (;;) {
+    ssize_t result = 0;
+    {
+      const blocking_section announced;
+      result = call_for(op, most, false);
     }
     if (op.advance(result)) return;
+    if (result > 0 && op.left != 0 && current_fiber() != nullptr) yield_now();
   }
 }
 

@@ -46,6 +46,7 @@ struct named_operation {
 constexpr named_operation needed_operations[] = {
     {IORING_OP_NOP, "NOP"},     {IORING_OP_READ, "READ"},         {IORING_OP_WRITE, "WRITE"},
     {IORING_OP_FSYNC, "FSYNC"}, {IORING_OP_POLL_ADD, "POLL_ADD"}, {IORING_OP_POLL_REMOVE, "POLL_REMOVE"},
+    {IORING_OP_READV, "READV"}, {IORING_OP_WRITEV, "WRITEV"},     {IORING_OP_FALLOCATE, "FALLOCATE"},
 };
 
 template <class... Args>

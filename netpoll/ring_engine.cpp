@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <span>
 #include <utility>
 
 #include <weft/detail/atomic.hpp>
@@ -77,20 +78,34 @@ readiness readiness_of(int events) noexcept {
 }
 
 void prepare(io_uring_sqe* sqe, const file_op& op) noexcept {
-  const auto size = static_cast<unsigned>(std::min(op.left, most_per_entry));
+  const std::span<const iovec> pieces = op.pieces_of_a_call();
+  const auto count = static_cast<unsigned>(pieces.size());
+  const auto size = count == 1 ? static_cast<unsigned>(std::min(pieces[0].iov_len, most_per_entry)) : 0;
   switch (op.action) {
     case file_action::read:
-      io_uring_prep_read(sqe, op.fd, op.at, size, op.offset);
+      if (count == 1)
+        io_uring_prep_read(sqe, op.fd, pieces[0].iov_base, size, op.offset);
+      else
+        io_uring_prep_readv(sqe, op.fd, pieces.data(), count, op.offset);
       break;
     case file_action::write:
-      io_uring_prep_write(sqe, op.fd, op.at, size, op.offset);
+      if (count == 1)
+        io_uring_prep_write(sqe, op.fd, pieces[0].iov_base, size, op.offset);
+      else
+        io_uring_prep_writev(sqe, op.fd, pieces.data(), count, op.offset);
       break;
     case file_action::sync:
       io_uring_prep_fsync(sqe, op.fd, 0);
       break;
+    case file_action::sync_data:
+      io_uring_prep_fsync(sqe, op.fd, IORING_FSYNC_DATASYNC);
+      break;
+    case file_action::allocate:
+      io_uring_prep_fallocate(sqe, op.fd, op.mode, op.offset, op.left);
+      break;
   }
   io_uring_sqe_set_data64(sqe, tag_of(op));
-  const bool long_copy = op.action != file_action::sync && !op.direct && op.left > most_copied_by_the_thread;
+  const bool long_copy = op.moves_bytes() && !op.direct && op.left > most_copied_by_the_thread;
   if (op.blocks || long_copy) sqe->flags |= IOSQE_ASYNC;
 }
 

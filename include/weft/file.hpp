@@ -7,14 +7,16 @@
 // const std::size_t n = log.read_at(0, room);
 // ```
 //
-// What is in the page cache is copied at once, without a park. Everything else goes to the kernel by io_uring, or to a
-// few threads where that is refused (`options::netpoll`); the fiber waits, and others run.
+// What is in the page cache is copied at once, without a park; after each MiB other fibers get a turn. Everything else
+// goes to the kernel by io_uring, or to a few threads where that is refused (`options::netpoll`); the fiber waits, and
+// others run.
 //
 // Every call has two forms, as in <filesystem>: one throws std::system_error that names the file (and weft::cancelled,
 // if the scope is cancelled), one takes a std::error_code last (then a cancellation is std::errc::operation_canceled).
 // Cancellation is looked at on entry: an operation that has begun is waited for, since the kernel writes into the
 // caller's buffer. For the same reason there are no deadlines. From a plain thread, while a runtime runs, the calls
-// block that thread.
+// block that thread. To go past the limit on the size of files (RLIMIT_FSIZE) is std::errc::file_too_large and no
+// SIGXFSZ.
 //
 // A file may be used, and closed, by several fibers at once, and nothing is queued: who needs an order between a write
 // and a read of the same place makes it. Moving and destroying is for one that knows that the others have left;
@@ -33,10 +35,12 @@
 
 #include <weft/detail/buffer.hpp>
 #include <weft/detail/export.hpp>
+#include <weft/detail/from_fd.hpp>
 
 namespace weft {
 namespace rt {
 struct open_file;
+struct file_access;
 }  // namespace rt
 
 inline namespace v0 {
@@ -66,6 +70,13 @@ class WEFT_EXPORT file {
   }
   [[nodiscard]] static file open(std::string_view path, int flags, mode_t mode, std::error_code& error);
 
+  /// Takes `number`, a regular file or a block device that is open, over. A directory is std::errc::is_a_directory, what
+  /// else it may be std::errc::invalid_seek (weft::net::fd is for pipes, sockets and terminals), a number that is not
+  /// open std::errc::bad_file_descriptor; then the number stays the caller's. O_NONBLOCK, which others that share the
+  /// open file would see, is off until `close` or `release`. Without a runtime: std::logic_error. Never waits.
+  file(net::from_fd_t, int number);
+  file(net::from_fd_t, int number, std::error_code& error);
+
   /// Reads `to.size()` bytes from `offset` (in bytes from the start). Returns how many: fewer only at the end of the
   /// file, or with an error. With O_DIRECT offset, size and address must be multiples of the device's block.
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> to);
@@ -74,6 +85,10 @@ class WEFT_EXPORT file {
   std::size_t read_at(std::uint64_t offset, detail::char_buffer to, std::error_code& error) {
     return read_at(offset, to.bytes(), error);
   }
+
+  /// The same into several pieces, one after the other, by as few system calls as can be.
+  std::size_t readv_at(std::uint64_t offset, std::span<const std::span<std::byte>> to);
+  std::size_t readv_at(std::uint64_t offset, std::span<const std::span<std::byte>> to, std::error_code& error);
 
   /// Writes all of `from` at `offset`; a file that is shorter grows. Returns how many bytes were written, which are
   /// fewer only with an error, such as std::errc::no_space_on_device. With O_APPEND the kernel ignores the offset, and
@@ -86,18 +101,40 @@ class WEFT_EXPORT file {
     return write_at(offset, from.bytes(), error);
   }
 
+  /// The same for several pieces, by as few system calls as can be. With O_APPEND up to 1024 pieces land together.
+  std::size_t writev_at(std::uint64_t offset, std::span<const std::span<const std::byte>> from);
+  std::size_t writev_at(std::uint64_t offset, std::span<const std::span<const std::byte>> from, std::error_code& error);
+
   /// Waits until what was written, and the file's size and times, are on the device. An error of an earlier write that
   /// the kernel met only later is reported here, once.
   void fsync();
   void fsync(std::error_code& error);
 
-  /// The size in bytes as it is now.
+  /// The same without the times of the file: fdatasync(2). Enough to read back what was written.
+  void datasync();
+  void datasync(std::error_code& error);
+
+  /// The size in bytes as it is now. May block its thread, announced, as the next does.
   [[nodiscard]] std::uint64_t size() const;
   [[nodiscard]] std::uint64_t size(std::error_code& error) const;
+
+  /// Makes the file `size` bytes long: cuts off what is past that, or adds zeros, which take no space.
+  void truncate(std::uint64_t size);
+  void truncate(std::uint64_t size, std::error_code& error);
+
+  /// Has the file system set aside the space of `length` bytes from `offset`, so that a write there cannot meet a full
+  /// device; a file that is shorter grows, by zeros. If it fails (std::errc::no_space_on_device), size and content are
+  /// as before, and the space past the end is given back: so nobody else may extend the file at the same time.
+  /// std::errc::operation_not_supported where the file system has no such thing.
+  void allocate(std::uint64_t offset, std::uint64_t length);
+  void allocate(std::uint64_t offset, std::uint64_t length, std::error_code& error);
 
   /// Fails what is begun later with std::errc::operation_canceled, waits for those inside, shielded from cancellation,
   /// and closes the file. A second call does nothing. Errors of earlier writes are `fsync`'s to tell.
   void close() noexcept;
+
+  /// Gives the descriptor back to the caller, open; otherwise as `close`. -1 if there is none, or it is closed.
+  [[nodiscard]] int release() noexcept;
 
   /// The file descriptor, which stays the object's; -1 if there is none, or it is closed.
   [[nodiscard]] int native_handle() const noexcept;
@@ -106,11 +143,12 @@ class WEFT_EXPORT file {
   explicit operator bool() const noexcept { return f_ != nullptr; }
 
  private:
+  friend struct rt::file_access;
   explicit file(rt::open_file* adopted) noexcept : f_(adopted) {}
   void reset() noexcept {
-    if (f_ != nullptr) release();
+    if (f_ != nullptr) give_back();
   }
-  void release() noexcept;
+  void give_back() noexcept;
 
   rt::open_file* f_ = nullptr;
 };

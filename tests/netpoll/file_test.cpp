@@ -13,7 +13,6 @@
 
 #include <array>
 #include <atomic>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -65,6 +64,73 @@ TEST(file, a_read_is_short_only_at_the_end) {
     EXPECT_EQ(f.read_at(5000, into(room)), 0u);
     EXPECT_EQ(f.read_at(1 << 30, into(room)), 0u);
     EXPECT_EQ(f.read_at(0, std::span<char>()), 0u);
+  });
+}
+
+std::span<std::byte> bytes_of(std::string& s) { return std::as_writable_bytes(std::span(s)); }
+std::span<const std::byte> bytes_of(const std::string& s) { return std::as_bytes(std::span(s)); }
+
+TEST(file, several_pieces_go_one_after_the_other) {
+  weft::run([] {
+    for (const char* folder : {"/tmp", "/dev/shm"}) {
+      const scratch_file on_disk("", folder);
+      auto f = file::open(on_disk.path(), O_RDWR);
+      const std::string first = "one ", nothing, second = "two ", third = numbered(100'000);
+      const std::array from{bytes_of(first), bytes_of(nothing), bytes_of(second), bytes_of(third), bytes_of(nothing)};
+      EXPECT_EQ(f.writev_at(10, from), 100'008u);
+      EXPECT_EQ(f.size(), 100'018u);
+      f.fsync();
+      posix_fadvise(f.native_handle(), 0, 0, POSIX_FADV_DONTNEED);
+      std::string a(3, '?'), b, c(100'000, '?'), d(50, '?');
+      const std::array to{bytes_of(a), bytes_of(b), bytes_of(c), bytes_of(d)};
+      EXPECT_EQ(f.readv_at(10, to), 100'008u);
+      EXPECT_EQ(a, "one");
+      EXPECT_TRUE(c + d.substr(0, 5) == " two " + third);
+      EXPECT_EQ(d.substr(5), std::string(45, '?'));
+      std::error_code error;
+      EXPECT_EQ(f.readv_at(200'000, to, error), 0u);
+      EXPECT_FALSE(error);
+      EXPECT_EQ(f.readv_at(0, {}, error), 0u);
+      EXPECT_FALSE(error);
+    }
+  });
+}
+
+TEST(file, more_pieces_than_a_call_takes) {
+  weft::run([] {
+    for (const int sync : {0, O_DSYNC}) {  // by the caller, by the engine
+      const scratch_file on_disk;
+      auto f = file::open(on_disk.path(), O_RDWR | sync);
+      const std::string pattern = numbered(5'000 * 7);
+      std::vector<std::span<const std::byte>> from;
+      for (std::size_t i = 0; i < 5'000; ++i) from.push_back(bytes_of(pattern).subspan(i * 7, 7));
+      EXPECT_EQ(f.writev_at(0, from), pattern.size());
+      std::string back(pattern.size() + 20, '?');
+      std::vector<std::span<std::byte>> to;
+      for (std::size_t i = 0; i < back.size() / 5; ++i) to.push_back(bytes_of(back).subspan(i * 5, 5));
+      EXPECT_EQ(f.readv_at(0, to), pattern.size());
+      EXPECT_TRUE(back == pattern + std::string(20, '?'));
+    }
+  });
+}
+
+TEST(file, pieces_of_an_append_land_together) {
+  weft::run([] {
+    const scratch_file on_disk;
+    constexpr int writers = 8, records = 50;
+    weft::scope s;
+    for (int i = 0; i < writers; ++i)
+      s.go([&, i] {
+        auto f = file::open(on_disk.path(), O_WRONLY | O_APPEND);
+        const std::string part(32, static_cast<char>('a' + i));
+        const std::array from{bytes_of(part), bytes_of(part)};
+        for (int k = 0; k < records; ++k) f.writev_at(0, from);
+      });
+    s.join();
+    std::string all(64 * writers * records, '?');
+    auto f = file::open(on_disk.path(), O_RDONLY);
+    ASSERT_EQ(f.read_at(0, into(all)), all.size());
+    for (std::size_t at = 0; at < all.size(); at += 64) ASSERT_EQ(all.substr(at, 64), std::string(64, all[at]));
   });
 }
 
@@ -218,7 +284,6 @@ TEST(file, a_write_that_ends_early_tells_how_far_it_got) {
   weft::run([] {
     const scratch_file on_disk;
     auto f = file::open(on_disk.path(), O_RDWR);
-    signal(SIGXFSZ, SIG_IGN);
     rlimit before{};
     getrlimit(RLIMIT_FSIZE, &before);
     const rlimit small{10'000, before.rlim_max};
@@ -429,6 +494,51 @@ TEST(file, reads_of_the_cache_give_others_a_turn) {
       reader.join();
       return true;
     });
+  });
+}
+
+// One call of the kernel's would copy it all, and hold the only P for as long.
+TEST(file, a_long_copy_from_the_cache_gives_others_turns) {
+  weft::run({.maxprocs = 1}, [] {
+    const std::string pattern = numbered(16 << 20);
+    const scratch_file on_disk(pattern);
+    auto f = file::open(on_disk.path(), O_RDONLY);
+    std::string room(pattern.size(), '?');
+    const iovec all{room.data(), 1};
+    if (preadv2(f.native_handle(), &all, 1, 0, RWF_NOWAIT) != 1) GTEST_SKIP() << "/tmp is not read at once";
+    std::atomic<bool> over{false};
+    std::atomic<int> turns{0};
+    auto other = weft::spawn([&] {
+      for (; !over.load(std::memory_order_relaxed); weft::yield()) turns.fetch_add(1, std::memory_order_relaxed);
+    });
+    const int during = undisturbed([&] {
+      weft::yield();
+      const int before = turns.load();
+      EXPECT_EQ(f.read_at(0, into(room)), room.size());
+      return turns.load() - before;
+    });
+    EXPECT_GE(during, 15);
+    EXPECT_TRUE(room == pattern);
+    over = true;
+    other.join();
+  });
+}
+
+TEST(file, long_reads_and_writes_are_complete_wherever_the_data_is) {
+  weft::run([] {
+    const std::string pattern = numbered((5 << 20) + 17);
+    for (const char* folder : {"/tmp", "/dev/shm"}) {
+      for (const int how : {0, O_APPEND, O_DSYNC}) {
+        const scratch_file on_disk("x", folder);
+        auto f = file::open(on_disk.path(), O_RDWR | how);
+        EXPECT_EQ(f.write_at(1, pattern), pattern.size());
+        EXPECT_EQ(f.size(), pattern.size() + 1);
+        std::string room(pattern.size() + 100, '?');
+        EXPECT_EQ(f.read_at(1, into(room)), pattern.size());
+        room.resize(pattern.size());
+        EXPECT_TRUE(room == pattern);
+      }
+    }
   });
 }
 

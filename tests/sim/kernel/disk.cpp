@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/sim/kernel/disk.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -70,6 +72,12 @@ class call {
   open_number* at_ = nullptr;
 };
 
+std::size_t size_of(const iovec* pieces, std::size_t count) noexcept {
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < count; ++i) size += pieces[i].iov_len;
+  return size;
+}
+
 std::size_t count_of(std::size_t n) noexcept { return n > 1 && one_in(these.short_one_in) ? 1 + n / 2 : n; }
 
 }  // namespace
@@ -97,31 +105,59 @@ namespace weft::rt {
 
 using sim::kernel::call;
 using sim::kernel::count_of;
+using sim::kernel::size_of;
 
-ssize_t read_file_now(int fd, void* to, std::size_t n, std::uint64_t offset, bool at_once) noexcept {
+ssize_t read_file_now(int fd, const iovec* to, std::size_t pieces, std::uint64_t offset, bool at_once) noexcept {
   const call here(fd);
   if (const ssize_t no = here.begin(at_once)) return no;
   const std::string& bytes = here.bytes();
   if (offset >= bytes.size()) return 0;
-  const std::size_t some = count_of(std::min<std::size_t>(n, bytes.size() - offset));
-  std::memcpy(to, bytes.data() + offset, some);
+  const std::size_t some = count_of(std::min<std::size_t>(size_of(to, pieces), bytes.size() - offset));
+  std::size_t done = 0;
+  for (; done < some; ++to) {
+    const std::size_t n = std::min(to->iov_len, some - done);
+    if (n != 0) std::memcpy(to->iov_base, bytes.data() + offset + done, n);
+    done += n;
+  }
   return static_cast<ssize_t>(some);
 }
 
-ssize_t write_file_now(int fd, const void* from, std::size_t n, std::uint64_t offset, bool at_once) noexcept {
+ssize_t write_file_now(int fd, const iovec* from, std::size_t pieces, std::uint64_t offset, bool at_once) noexcept {
   const call here(fd);
   if (const ssize_t no = here.begin(at_once)) return no;
   std::string& bytes = here.bytes();
   if (here.appends()) offset = bytes.size();
-  const std::size_t some = count_of(n);
+  const std::size_t some = count_of(size_of(from, pieces));
   if (bytes.size() < offset + some) bytes.resize(offset + some);
-  std::memcpy(bytes.data() + offset, from, some);
+  std::size_t done = 0;
+  for (; done < some; ++from) {
+    const std::size_t n = std::min(from->iov_len, some - done);
+    if (n != 0) std::memcpy(bytes.data() + offset + done, from->iov_base, n);
+    done += n;
+  }
   return static_cast<ssize_t>(some);
 }
 
 int sync_file_now(int fd) noexcept {
   const call here(fd);
   return static_cast<int>(here.begin(false));
+}
+
+int sync_data_now(int fd) noexcept { return sync_file_now(fd); }
+
+int allocate_now(int fd, int mode, std::uint64_t offset, std::uint64_t length) noexcept {
+  const call here(fd);
+  if (const ssize_t no = here.begin(false)) return static_cast<int>(no);
+  std::string& bytes = here.bytes();
+  if ((mode & FALLOC_FL_KEEP_SIZE) == 0 && bytes.size() < offset + length) bytes.resize(offset + length);
+  return 0;
+}
+
+int truncate_now(int fd, std::uint64_t size) noexcept {
+  const call here(fd);
+  if (const ssize_t no = here.begin(false)) return static_cast<int>(no);
+  here.bytes().resize(size);
+  return 0;
 }
 
 int open_file_now(const char* path, int flags, mode_t) noexcept {
@@ -144,7 +180,12 @@ void close_file_now(int fd) noexcept {
   sim::kernel::numbers.erase(found);
 }
 
-int clear_nonblocking_now(int fd) noexcept {
+int open_flags_now(int fd) noexcept {
+  const call here(fd);
+  return O_RDWR | (here.appends() ? O_APPEND : 0);
+}
+
+int set_nonblocking_now(int fd, bool) noexcept {
   const call here(fd);
   return 0;
 }

@@ -6,7 +6,7 @@
 // a call, ends the run with a report: on a real system it would reach a stranger's file.
 //
 // Taken over from Linux: counts that are short, EINTR, EAGAIN and EOPNOTSUPP for RWF_NOWAIT, a size that grows with
-// writes, O_TRUNC, O_APPEND. Left out: permissions, a full disk, O_DIRECT, caches that forget what fsync has not seen.
+// writes, O_TRUNC, O_APPEND, ftruncate. Left out: permissions, a full disk, O_DIRECT, caches that forget what fsync has not seen.
 #pragma once
 
 #include "tests/sim/kernel.hpp"

@@ -18,7 +18,8 @@
 // block that thread. To go past the limit on the size of files (RLIMIT_FSIZE) is std::errc::file_too_large and no
 // SIGXFSZ.
 //
-// To read or write in sequence: weft::file_stream (weft/file/stream.hpp), which comes with this header.
+// To read or write in sequence: weft::file_stream (weft/file/stream.hpp). Whole files: weft::read_file and
+// weft::write_file (weft/file/whole.hpp). Both come with this header.
 //
 // A file may be used, and closed, by several fibers at once, and nothing is queued: who needs an order between a write
 // and a read of the same place makes it. Moving and destroying is for one that knows that the others have left;
@@ -159,3 +160,4 @@ class WEFT_EXPORT file {
 }  // namespace weft
 
 #include <weft/file/stream.hpp>
+#include <weft/file/whole.hpp>

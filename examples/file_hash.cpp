@@ -13,7 +13,6 @@
 
 #include <charconv>
 #include <cstddef>
-#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <span>
@@ -57,13 +56,11 @@ class sha256 {
 std::string hash_of(const std::string& path) {
   auto f = weft::file::open(path, O_RDONLY);
   const auto buffer = std::make_unique_for_overwrite<std::byte[]>(chunk);
+  weft::file_stream content(f);
   sha256 hash;
-  for (std::uint64_t at = 0;;) {
-    const std::size_t n = f.read_at(at, std::span(buffer.get(), chunk));
+  while (const std::size_t n = content.read_some(std::span(buffer.get(), chunk)))
     hash.add(std::span<const std::byte>(buffer.get(), n));
-    if (n < chunk) return hash.hex();  // only at the end
-    at += n;
-  }
+  return hash.hex();
 }
 
 // As sha256sum: a line with a newline or a backslash in the name begins with one, and has them escaped.

@@ -18,7 +18,6 @@
 
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -380,9 +379,9 @@ class append_log {
       std::fprintf(stderr, "kv_server: fsync of the folder of %s: %s\n", path_.c_str(), error.message().c_str());
   }
   void cut_to(std::uint64_t size) {
-    weft::blocking([&] {
-      if (::ftruncate(file_->native_handle(), static_cast<off_t>(size)) != 0) std::perror(path_.c_str());
-    });
+    std::error_code error;
+    file_->truncate(size, error);
+    if (error) std::fprintf(stderr, "kv_server: truncate %s: %s\n", path_.c_str(), error.message().c_str());
   }
 
   std::string other_path() const { return path_ + ".rewrite"; }
@@ -889,7 +888,6 @@ settings settings_from(int argc, char** argv) {
 }
 
 void serve(const settings& how) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a limit on the file's size is an error like a full disk
   append_log log(how.file, how.policy);
   const auto keys = std::make_shared<store>(log);
   keys->load();

@@ -77,7 +77,8 @@ void perform_here(file_op& op, std::size_t most) noexcept {
       result = call_for(op, most, false);
     }
     if (op.advance(result)) return;
-    if (result > 0 && op.left != 0 && current_fiber() != nullptr) yield_now();
+    const bool long_copy = result >= 0 && static_cast<std::size_t>(result) >= most;
+    if (long_copy && current_fiber() != nullptr) yield_now();
   }
 }
 

@@ -38,11 +38,12 @@ int main() {
 
     const std::vector<std::string> variables{"A=b"};
     const weft::process_output listed = weft::process::output({"env"}, {.env = variables});
+    const std::string status = weft::read_file("/proc/self/status");
 
     const bool right = found == std::vector{weft::net::endpoint::parse("127.0.0.1:80")} && none.empty() &&
                        passed.empty() && error == std::errc::invalid_argument && received == 7 &&
                        list.join().size() == 3 && failing.errors().size() == 1 && failing.error_count() == 1 &&
-                       listed.out == "A=b\n";
+                       listed.out == "A=b\n" && status.find("Pid:") != std::string::npos;
     if (!right) std::fputs("what came back is not what was passed\n", stderr);
     return right ? 0 : 1;
   });

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -152,6 +153,32 @@ TEST(file_stream, one_operation_at_a_time) {
     ASSERT_EQ(all.size(), 64u * (writers + 2) * records);
     for (std::size_t at = 0; at < all.size(); at += 64)
       ASSERT_EQ(all.substr(at, 64), std::string(64, all[at])) << "records do not mix";
+  });
+}
+
+TEST(file_stream, a_close_ends_those_who_use_it) {
+  weft::run([] {
+    for (int round = 0; round < 20; ++round) {
+      const scratch_file on_disk(numbered(3 << 20));
+      auto f = file::open(on_disk.path(), O_RDWR);
+      file_stream s(f);
+      std::atomic<int> inside{0};
+      weft::scope users;
+      for (int i = 0; i < 4; ++i)
+        users.go([&] {
+          std::string room(2 << 20, '?');
+          std::error_code error;
+          while (!error) {
+            s.seek(0);
+            ++inside;
+            s.read_some(room, error);
+          }
+          EXPECT_EQ(error, std::errc::operation_canceled);
+        });
+      while (inside.load() == 0) weft::yield();
+      f.close();
+      users.join();
+    }
   });
 }
 

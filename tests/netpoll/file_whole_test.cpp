@@ -22,6 +22,7 @@
 #include <weft/weft.hpp>
 
 #include "tests/support/scratch_file.hpp"
+#include "tests/support/signal_storm.hpp"
 #include "tests/support/stress.hpp"
 #include "tests/support/until_waiting.hpp"
 
@@ -293,6 +294,24 @@ TEST(write_file, a_cancelled_one_leaves_the_former_content) {
       EXPECT_EQ(folder.names(), 1);
     }
     RecordProperty("cancelled", cancelled);
+  });
+}
+
+TEST(write_file, a_storm_of_signals_surfaces_nowhere) {
+  const signal_storm storm;
+  weft::run([] {
+    const scratch_folder folder;
+    const std::string pattern = numbered(300'000);
+    for (int i = 0; i < scaled(30); ++i) {
+      write_file(folder / "file", pattern);
+      ASSERT_TRUE(read_file(folder / "file") == pattern);
+      auto f = weft::file::open(folder / "file", O_RDWR);
+      f.truncate(10);
+      std::error_code error;
+      f.allocate(0, 100'000, error);
+      ASSERT_TRUE(!error || error == std::errc::operation_not_supported) << error.message();
+      f.datasync();
+    }
   });
 }
 

@@ -110,10 +110,10 @@ TEST(file_stream, goes_wherever_a_stream_does) {
     auto to_file = file::open(copied.path(), O_RDWR);
     auto [ours, theirs] = weft::net::pair();
     weft::scope s;
-    s.go([&] {
+    s.go([&, &out = ours] {
       file_stream from(from_file);
-      EXPECT_EQ(io::copy(from, ours), pattern.size());
-      ours.shutdown_write();
+      EXPECT_EQ(io::copy(from, out), pattern.size());
+      out.shutdown_write();
     });
     file_stream to(to_file, 10);
     EXPECT_EQ(io::copy(theirs, to), pattern.size());

@@ -201,23 +201,6 @@ void encode(std::string& out, std::span<const std::string_view> record) {
   for (const std::string_view each : record) bulk(out, each);
 }
 
-/// A file from its beginning on.
-struct file_source {
-  weft::file& file;
-  std::uint64_t at = 0;
-
-  std::size_t read_some(std::span<std::byte> to) {
-    const std::size_t n = file.read_at(at, to);
-    at += n;
-    return n;
-  }
-  std::size_t read_some(std::span<std::byte> to, std::error_code& error) {
-    const std::size_t n = file.read_at(at, to, error);
-    at += n;
-    return n;
-  }
-};
-
 enum class fsync_policy { always, everysec, no };
 
 /// The append-only file. Positions count all that was ever appended. What is appended while one write is on its way goes
@@ -239,13 +222,13 @@ class append_log {
   /// Calls `apply` with each record; cuts off a torn one at the end.
   void replay(const std::function<void(command&)>& apply) {
     if (!file_) return;
-    file_source from{*file_};
+    weft::file_stream from(*file_);
     command_reader records(from, false, 1 << 20);
     std::uint64_t good = 0;
     std::string damage;
     try {
       for (command record; records.next(record);) {
-        good = from.at - records.rest().size();
+        good = from.position() - records.rest().size();
         if (!record.empty()) apply(record);
       }
     } catch (const protocol_error& error) {

@@ -38,7 +38,7 @@
 
 #include <weft/detail/buffer.hpp>
 #include <weft/detail/export.hpp>
-#include <weft/detail/from_fd.hpp>
+#include <weft/net/from_fd.hpp>
 
 namespace weft {
 namespace rt {

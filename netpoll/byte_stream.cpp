@@ -7,13 +7,17 @@
 
 #include <limits.h>
 
+#include <algorithm>
+#include <limits>
 #include <string>
 
 #include "netpoll/access.hpp"
 #include "netpoll/byte_calls.hpp"
 #include "netpoll/calls.hpp"
 #include "netpoll/pieces.hpp"
+#include "netpoll/readiness.hpp"
 #include "netpoll/side.hpp"
+#include "runtime/sched/blocking.hpp"
 
 namespace weft {
 namespace rt {
@@ -37,9 +41,32 @@ std::size_t sure_room(const descriptor& d) noexcept { return d.kind == file_kind
   return true;
 }
 
+// The position belongs to the open file, which others may share (a shell reads on where its child has stopped), so it is
+// read(2) that moves it. What is not in the cache is waited for here, announced as blocking: the engine for files reads at
+// offsets only.
+[[gnu::noinline]] ssize_t read_always_ready(descriptor& d, void* to, std::size_t n) noexcept {
+  bool& asked = ask_first(d, direction::read);
+  if (!asked) {
+    const ssize_t got = read_now(d.fd(), to, n, asked);
+    if (got != -EAGAIN) return got;
+  }
+  const blocking_section announced;
+  bool may_wait = true;
+  return read_now(d.fd(), to, n, may_wait);
+}
+
+// In one call, so that a record that is appended stays whole.
+[[gnu::noinline]] ssize_t write_always_ready(descriptor& d, const iovec* from, std::size_t count) noexcept {
+  const blocking_section announced;
+  bool may_wait = true;
+  return writev_now(d.fd(), from, count, std::numeric_limits<std::size_t>::max(), may_wait);
+}
+
 }  // namespace
 
 ssize_t read_from(descriptor& d, void* to, std::size_t n) noexcept {
+  if (d.kind == file_kind::always_ready) [[unlikely]]
+    return read_always_ready(d, to, n);
   return d.kind >= file_kind::pipe ? read_now(d.fd(), to, n, ask_first(d, direction::read)) : recv_now(d.fd(), to, n);
 }
 
@@ -50,6 +77,7 @@ ssize_t readv_from(descriptor& d, const iovec* to, std::size_t count) noexcept {
 
 ssize_t writev_to(descriptor& d, const iovec* from, std::size_t count) noexcept {
   if (d.kind < file_kind::pipe) return sendv_now(d.fd(), from, count);
+  if (d.kind == file_kind::always_ready) return write_always_ready(d, from, count);
   return writev_now(d.fd(), from, count, sure_room(d), ask_first(d, direction::write));
 }
 
@@ -67,7 +95,7 @@ std::string name_of(const descriptor* d) {
     case file_kind::unix_domain:
       return "a Unix-domain socket";
     default:
-      return "descriptor " + std::to_string(d->fd());
+      return "descriptor " + std::to_string(d->number());
   }
 }
 
@@ -271,25 +299,25 @@ std::size_t byte_stream::peek(std::span<std::byte> to, std::error_code& error) {
 
 void byte_stream::wait_readable() {
   failure why;
-  await_readiness(d_, direction::read, why);
+  await_readiness(d_, net::readable, why);
   if (why) failed_to{"wait_readable on", d_}(why);
 }
 
 void byte_stream::wait_readable(std::error_code& error) {
   failure why;
-  await_readiness(d_, direction::read, why);
+  await_readiness(d_, net::readable, why);
   error = to_code(why);
 }
 
 void byte_stream::wait_writable() {
   failure why;
-  await_readiness(d_, direction::write, why);
+  await_readiness(d_, net::writable, why);
   if (why) failed_to{"wait_writable on", d_}(why);
 }
 
 void byte_stream::wait_writable(std::error_code& error) {
   failure why;
-  await_readiness(d_, direction::write, why);
+  await_readiness(d_, net::writable, why);
   error = to_code(why);
 }
 

@@ -6,9 +6,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 
@@ -245,12 +247,16 @@ void fault_on_guard(const mmsghdr* messages, unsigned count) noexcept {
   return or_errno(os::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends));
 }
 
-[[gnu::noinline]] int poll_now(int fd, short events) noexcept {
+[[gnu::noinline]] int events_now(int fd, short events) noexcept {
   pollfd what{fd, events, 0};
   const int n = os::poll(&what, 1, 0);
   if (n < 0) return -errno;
-  if (n == 0) return -EAGAIN;
-  return (what.revents & POLLNVAL) != 0 ? -EBADF : 0;
+  return (what.revents & POLLNVAL) != 0 ? -EBADF : what.revents;
+}
+
+int poll_now(int fd, short events) noexcept {
+  const int found = events_now(fd, events);
+  return found > 0 ? 0 : found == 0 ? -EAGAIN : found;
 }
 
 [[gnu::noinline]] int set_blocking_now(int fd, bool on) noexcept {
@@ -268,6 +274,59 @@ void fault_on_guard(const mmsghdr* messages, unsigned count) noexcept {
   if (wanted == flags) return 0;
   return os::fcntl(fd, F_SETFD, wanted) == 0 ? 1 : -errno;
 }
+
+[[gnu::noinline]] int file_flags_now(int fd) noexcept { return or_errno(os::fcntl(fd, F_GETFL)); }
+
+// What the master of a terminal gives is another terminal. TIOCGDEV: /dev/tty0 may be another one by now.
+[[gnu::noinline]] int open_again_now(int fd, int flags) noexcept {
+  unsigned device = 0, pair = 0, device_again = 0;
+  const bool terminal = format_now(fd) != S_IFIFO;
+  if (terminal && (os::ioctl(fd, TIOCGDEV, &device) != 0 || os::ioctl(fd, TIOCGPTN, &pair) == 0)) return -ENOTTY;
+  char path[32];
+  std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  const int again = os::open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (again < 0) return -errno;
+  if (terminal && (os::ioctl(again, TIOCGDEV, &device_again) != 0 || device_again != device)) {
+    os::close(again);
+    return -ENOTTY;
+  }
+  return again;
+}
+
+[[gnu::noinline]] int pipe_now(int ends[2]) noexcept { return or_errno(os::pipe2(ends, O_NONBLOCK | O_CLOEXEC)); }
+
+namespace {
+
+struct pipes_here {
+  dev_t device = 0;
+  bool know_nowait = false;
+};
+
+pipes_here look_at_a_pipe() noexcept {
+  pipes_here found;
+  int ends[2];
+  if (pipe_now(ends) != 0) return found;
+  char c = 0;
+  const iovec room{&c, 1};
+  struct stat its;
+  found.know_nowait =
+      os::fstat(ends[0], &its) == 0 && os::preadv2(ends[0], &room, 1, -1, RWF_NOWAIT) < 0 && errno == EAGAIN;
+  found.device = its.st_dev;
+  os::close(ends[0]);
+  os::close(ends[1]);
+  return found;
+}
+
+}  // namespace
+
+// All pipes of pipe(2) are on one device. (One that was opened by /proc/self/fd is, too, and knows it no more.)
+[[gnu::noinline]] bool pipe_knows_nowait_now(int fd) noexcept {
+  static const pipes_here here = look_at_a_pipe();
+  struct stat its;
+  return here.know_nowait && os::fstat(fd, &its) == 0 && its.st_dev == here.device;
+}
+
+[[gnu::noinline]] int duplicate_now(int fd) noexcept { return or_errno(os::fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
 
 [[gnu::noinline]] int format_now(int fd) noexcept {
   struct stat what;

@@ -50,10 +50,19 @@ ssize_t send_passing_now(int fd, const void* from, std::size_t n, const int* pas
 /// all of them could be had.
 ssize_t recv_passing_now(int fd, void* to, std::size_t n, int* passed, std::size_t& count, bool& lost) noexcept;
 int pair_now(int ends[2]) noexcept;                   // of Unix-domain streams
+int events_now(int fd, short events) noexcept;        // those that have come, as poll(2) says
 int poll_now(int fd, short events) noexcept;          // 0: some of them have come; -EAGAIN: none
+int file_flags_now(int fd) noexcept;                  // O_NONBLOCK, ...
 int set_blocking_now(int fd, bool on) noexcept;       // 1: it was not so before
 int set_close_on_exec_now(int fd, bool on) noexcept;  // 1: it was not so before
 int format_now(int fd) noexcept;                      // S_IFSOCK, S_IFIFO, ...
+int duplicate_now(int fd) noexcept;                   // close-on-exec
+int pipe_now(int ends[2]) noexcept;                   // non-blocking, close-on-exec
+/// Returns true if the pipe can be read and written with RWF_NOWAIT: no FIFO, and none before Linux 6.5.
+bool pipe_knows_nowait_now(int fd) noexcept;
+/// Another open file for the same pipe or terminal, with `flags`' access and an O_NONBLOCK of its own; close-on-exec.
+/// -ENOTTY, or what open(2) says: it cannot be had.
+int open_again_now(int fd, int flags) noexcept;
 /// From a socket to a pipe or the other way round, without a copy in between. As `writev_now`: never a signal.
 ssize_t splice_now(int from, int to, std::size_t n) noexcept;
 int accept_now(int fd, sockaddr_storage& peer) noexcept;  // non-blocking, close-on-exec; so are the next

@@ -11,7 +11,7 @@
 #include <weft/detail/region.hpp>
 
 #include "netpoll/open.hpp"
-#include "netpoll/side.hpp"
+#include "netpoll/readiness.hpp"
 #include "runtime/base/os.hpp"
 #include "runtime/sched/blocking.hpp"
 #include "runtime/sched/signal_mask.hpp"
@@ -92,7 +92,7 @@ process_status await_end(child_process& c, failure& why) noexcept {
   if (!why && !is_parent(c)) why = not_our_child;
   for (bool has_ended = false; !why && !look(c); has_ended = true) {
     if (!has_ended) {
-      await_readiness(c.end, direction::read, why);
+      await_readiness(c.end, net::readable, why);
     } else {  // whoever traces it (a debugger) has it first, and nobody tells us when they let go
       const wait_outcome how = wait_alone<env>({wait_reason::io_wait, true, steady_now() + millisecond});
       if (how == wait_outcome::cancelled) why = failure_of(how);

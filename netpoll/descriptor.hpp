@@ -45,6 +45,11 @@
 // of it. The limit lies in the side while the side is held, so that every wait of the holder ends by the nearer of it and
 // the deadline. A side without a time-out looks at no clock for it.
 //
+// A fiber that only asks whether a side is ready, since another library reads and writes, holds no side: it waits for no
+// turn and takes none from a reader. It notes how many edges there were (`begin_look`), asks the kernel (poll), and if
+// that says no, parks among the `lookers` unless there have been more edges since. An edge before the note is seen by the
+// kernel's answer, a later one by the count or by the list, so none is lost. Each edge wakes all lookers of its side.
+//
 // A lost edge is excluded because READY is cleared only (a) before a system call that is surely made, which sees
 // whatever the edge announced, and (b) when it is consumed by T1. Spurious readiness costs one call that says EAGAIN,
 // so every caller loops.
@@ -123,10 +128,31 @@ struct outcome_beside {
   bool at_the_other = false;
 };
 
+template <class Env>
+class basic_descriptor;
+
+/// A look at one side: whether it is ready. It is the object of a case of a select (`basic_descriptor::case_of`), and all
+/// its fiber's own.
+template <class Env>
+struct basic_look {
+  basic_descriptor<Env>* of = nullptr;
+  direction which = direction::read;
+  bool held = false;               ///< the caller's: it keeps the descriptor open for this look
+  bool ready = false;              ///< the kernel has said so: the case is not to wait
+  bool enough = false;             ///< one of many looks in a row: others should have a turn
+  std::uint32_t seen = 0;          ///< how many edges there were ahead of the question to the kernel
+  nanoseconds_t deadline = never;  ///< the side's, as it was then
+  bool takes_time_out = false;     ///< it is an operation that has not begun yet
+  nanoseconds_t limit = never;     ///< by the time-out; a case of a select has none
+
+  nanoseconds_t due() const noexcept { return std::min(deadline, limit); }
+};
+
 /// `Env` as in runtime/wait/waiter.hpp, with a clock: `Env::now()`.
 template <class Env>
 class basic_descriptor {
  public:
+  using look = basic_look<Env>;
   using node = waiter<Env>;
   using batch = typename Env::batch;
 
@@ -266,6 +292,52 @@ class basic_descriptor {
     }
   }
 
+  /// Begins a look at the side, or begins it again. `ok`: the kernel is to be asked now. The descriptor is kept open by
+  /// the caller (`hold`).
+  wait_outcome begin_look(look& l) noexcept {
+    side& s = of(l.which);
+    lock_.lock();
+    l.seen = s.edges;
+    if (l.takes_time_out) l.limit = limit_from_now();
+    l.takes_time_out = false;
+    l.deadline = s.deadline;
+    l.enough = ++s.in_a_row >= most_in_a_row;
+    if (l.enough) s.in_a_row = 0;
+    const bool was_closed = closed_;
+    lock_.unlock();
+    l.ready = false;
+    if (was_closed) return wait_outcome::closed;
+    return l.due() != never && l.due() <= Env::now() ? wait_outcome::timed_out : wait_outcome::ok;
+  }
+
+  /// Called after the kernel has said that none of the looks, one or two, finds its side ready. Waits until that may have
+  /// changed. `ok`: begin the looks again.
+  static wait_outcome wait_for_edge(look* looks, std::uint32_t count) noexcept {
+    detail::select_entry entries[2];
+    nanoseconds_t nearest = never;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      entries[i] = case_of(looks[i]);
+      nearest = std::min(nearest, looks[i].due());
+    }
+    std::uint32_t order[2], sorted[2];
+    alignas(select_node<Env>) std::byte nodes[2 * sizeof(select_node<Env>)];
+    basic_select<Env> either(entries, count, order, sorted, nodes);
+    select_request how;
+    how.why = wait_reason::io_wait;
+    how.biased = true;
+    how.deadline = nearest;
+    const wait_outcome ended = either.run(how).how;
+    return ended == wait_outcome::timed_out ? wait_outcome::ok : ended;
+  }
+
+  /// A case of a select, once the look has begun: it can go on if the look is `ready`, when an edge comes or the deadline
+  /// is moved, and (`closed`) when the descriptor is closed.
+  static detail::select_entry case_of(look& l) noexcept { return {&ops_of_a_look, &l}; }
+  /// Returns nullptr if it is a case of something else.
+  static look* look_of(const detail::select_entry& e) noexcept {
+    return e.ops == &ops_of_a_look ? static_cast<look*>(e.object) : nullptr;
+  }
+
   /// Called by the holder. Waits until `until` although the descriptor may be ready; `ok`: the time has come. The side
   /// stays held.
   wait_outcome pause(direction d, nanoseconds_t until) noexcept {
@@ -360,6 +432,8 @@ class basic_descriptor {
     s.deadline = when;
     if (s.watchers.head != nullptr) [[unlikely]]
       wait_queue<Env>(s.watchers).pop_all(wait_result::ok, watching);
+    if (s.lookers.head != nullptr) [[unlikely]]
+      wait_queue<Env>(s.lookers).pop_all(wait_result::ok, watching);
     // A later one need not wake it: it finds out when its timer fires.
     if (when < s.parked_until) {
       wait_queue<Env> queue(s.waiters);
@@ -397,6 +471,7 @@ class basic_descriptor {
       while (typename Env::fiber* g = claimed(s.waiters, wait_result::closed)) woken.push_back(g);
       while (typename Env::fiber* g = claimed(s.queue, wait_result::closed)) woken.push_back(g);
       while (typename Env::fiber* g = claimed(s.watchers, wait_result::closed)) woken.push_back(g);
+      while (typename Env::fiber* g = claimed(s.lookers, wait_result::closed)) woken.push_back(g);
     }
     lock_.unlock();
     Env::wake_all(woken);
@@ -457,6 +532,8 @@ class basic_descriptor {
     detail::wait_list waiters;                                      ///< for readiness: the holder, or none
     detail::wait_list queue;                                        ///< for the side
     detail::wait_list watchers;                                     ///< for a close, or another deadline
+    detail::wait_list lookers;                                      ///< for readiness, without holding the side
+    typename Env::template var<std::uint32_t> edges{0};             ///< how many there were
     typename Env::template var<bool> busy{false};
     typename Env::template var<bool> ready{false};    ///< an edge that no call has looked into yet
     typename Env::template var<bool> drained{false};  ///< the last read gave less than was asked for
@@ -490,6 +567,9 @@ class basic_descriptor {
   }
 
   void edge(side& s, batch& ready) noexcept WEFT_REQUIRES(lock_) {
+    s.edges = s.edges + 1;
+    if (s.lookers.head != nullptr) [[unlikely]]
+      wait_queue<Env>(s.lookers).pop_all(wait_result::ok, ready);
     if (!s.pausing) {
       if (typename Env::fiber* g = claimed(s.waiters, wait_result::ok)) {
         ready.push_back(g);
@@ -594,6 +674,25 @@ class basic_descriptor {
     return {};
   }
   static constexpr select_ops<Env> ops_in_select{&may_be_ready, &lock_of, &place_of, &attempt, nullptr};
+
+  static bool look_is_ready(void* object) noexcept { return static_cast<look*>(object)->ready; }
+  static typename Env::lock& lock_of_look(void* object) noexcept {
+    return static_cast<look*>(object)->of->lock_.for_select();
+  }
+  static select_place<Env> place_of_look(void* object) noexcept {
+    const look& l = *static_cast<look*>(object);
+    return {&l.of->lock_.for_select(), &l.of->of(l.which).lookers};
+  }
+  // Not analysed: the select holds the lock.
+  static select_step<Env> attempt_look(void* object, typename Env::lock*,
+                                       void*) noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    const look& l = *static_cast<look*>(object);
+    side& s = l.of->of(l.which);
+    if (l.of->closed_) return {true, wait_result::closed};
+    if (l.ready || l.seen != s.edges || l.deadline != s.deadline) return {true, wait_result::ok};
+    return {};
+  }
+  static constexpr select_ops<Env> ops_of_a_look{&look_is_ready, &lock_of_look, &place_of_look, &attempt_look, nullptr};
 
   queue_lock<Env> lock_;
   typename Env::template var<int> fd_{-1};

@@ -1,14 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Descriptors that the program brings. Others may also read them, so a short read says nothing.
+//
+// O_NONBLOCK is never set on what is found blocking: the open file may be others' too, and a program may end without
+// giving anything back. So no call on it may wait by itself:
+//
+//   socket                    MSG_DONTWAIT
+//   pipe                      RWF_NOWAIT
+//   FIFO, terminal, and a     found blocking: opened again by /proc/self/fd, for an open file of our own that has
+//   pipe of an older kernel   O_NONBLOCK; the program's number is kept, for `release` and `close`
+//   the same, where that      RWF_NOWAIT; without it poll(2) first, then one call: between the two another reader may
+//   cannot be had; the rest   take what was there, and then the call waits, on a thread whose P goes on elsewhere
+//   always ready              netpoll/byte_stream.cpp
 #include <weft/net/fd.hpp>
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <string>
 
 #include "netpoll/calls.hpp"
 #include "netpoll/open.hpp"
-#include "netpoll/side.hpp"
+#include "netpoll/os.hpp"
+#include "netpoll/readiness.hpp"
 
 namespace weft {
 inline namespace v0 {
@@ -17,8 +30,8 @@ using namespace rt;
 
 namespace {
 
-file_kind kind_now(int number) noexcept {
-  switch (format_now(number)) {
+file_kind kind_of(int format) noexcept {
+  switch (format) {
     case S_IFSOCK:
       return file_kind::socket;
     case S_IFIFO:
@@ -28,28 +41,47 @@ file_kind kind_now(int number) noexcept {
   }
 }
 
+/// Returns an open file of our own for the same pipe or terminal, or -1: `number` is to be used itself.
+int open_of_our_own(int number, int format) noexcept {
+  if (format != S_IFIFO && format != S_IFCHR) return -1;
+  const int flags = file_flags_now(number);
+  if (flags < 0 || (flags & O_NONBLOCK) != 0) return -1;
+  if (format == S_IFIFO && pipe_knows_nowait_now(number))
+    return -1;  // which is one call less than with a file of our own
+  const int own = open_again_now(number, flags);
+  return own >= 0 ? own : -1;
+}
+
+descriptor* adopt_by_our_own(int number, int own, int& error) noexcept {
+  if (!note_number(number)) {
+    error = EEXIST;
+    os::close(own);
+    return nullptr;
+  }
+  descriptor* const d = open_descriptor(own, false, error);
+  if (d != nullptr)
+    d->programs_number = number;
+  else
+    forget_number(number);
+  return d;
+}
+
 descriptor* adopt(int number, int& error) {
   need_runtime("fd");
-  const int was_blocking = number < 0 ? -EBADF : set_blocking_now(number, false);
-  if (was_blocking < 0) {
-    error = -was_blocking;
+  const int format = number < 0 ? -EBADF : format_now(number);
+  if (format < 0) {
+    error = -format;
     return nullptr;
   }
-  descriptor* const d = adopt_descriptor(number, false, error);
-  if (d == nullptr) {
-    if (was_blocking != 0) set_blocking_now(number, true);
-    return nullptr;
-  }
-  d->blocks_elsewhere = was_blocking != 0;
-  d->kind = kind_now(number);
+  const int own = open_of_our_own(number, format);
+  descriptor* d = own >= 0 ? adopt_by_our_own(number, own, error) : adopt_descriptor(number, false, error);
+  if (d == nullptr && error == EPERM) return adopt_always_ready(number, error);
+  if (d != nullptr) d->kind = kind_of(format);
   return d;
 }
 
 const char* cure_of(int error) noexcept {
   switch (error) {
-    case EPERM:
-      return ": it cannot be polled (expected a pipe, a socket, a terminal or the like; weft::file is for regular "
-             "files)";
     case EEXIST:
       return ": another object of the runtime has it (pass a duplicate: dup)";
     case EBADF:
@@ -75,31 +107,36 @@ fd::fd(int number) {
   if (why) raise(why, "fd(" + std::to_string(number) + ')' + cure_of(why.error));
 }
 
-void fd::wait_readable(std::error_code& error) {
-  failure why;
-  await_readiness(d_, direction::read, why);
-  error = to_code(why);
+readiness fd::wait(readiness wanted, std::error_code& error) {
+  return or_code(error, [&](failure& why) { return await_readiness(d_, wanted, why); });
 }
 
-void fd::wait_readable() {
-  failure why;
-  await_readiness(d_, direction::read, why);
-  if (why) raise(why, "wait_readable on descriptor " + std::to_string(d_ != nullptr ? d_->fd() : -1));
+readiness fd::wait(readiness wanted) {
+  return or_throw(failed_wait{"wait", d_}, [&](failure& why) { return await_readiness(d_, wanted, why); });
 }
 
-void fd::wait_writable(std::error_code& error) {
-  failure why;
-  await_readiness(d_, direction::write, why);
-  error = to_code(why);
+static std::pair<fd, fd> make_pipe(failure& why) {
+  need_runtime("pipe");
+  int ends[2];
+  std::pair<fd, fd> result;
+  why.error = -pipe_now(ends);
+  if (why) return result;
+  std::error_code error;
+  result.first = fd(ends[0], error);
+  if (error) os::close(ends[0]);
+  if (!error) result.second = fd(ends[1], error);
+  if (!result.second) os::close(ends[1]);
+  why.error = error.value();
+  return why ? std::pair<fd, fd>() : std::move(result);
 }
 
-void fd::wait_writable() {
-  failure why;
-  await_readiness(d_, direction::write, why);
-  if (why) raise(why, "wait_writable on descriptor " + std::to_string(d_ != nullptr ? d_->fd() : -1));
+std::pair<fd, fd> pipe(std::error_code& error) {
+  return or_code(error, [](failure& why) { return make_pipe(why); });
 }
 
-int fd::release() noexcept { return d_ != nullptr ? detach_descriptor(*d_) : -1; }
+std::pair<fd, fd> pipe() {
+  return or_throw([](const failure& why) { raise(why, "pipe"); }, [](failure& why) { return make_pipe(why); });
+}
 
 }  // namespace net
 }  // namespace v0

@@ -2,7 +2,9 @@
 #include "netpoll/file_calls.hpp"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -60,7 +62,11 @@ static bool has_file_size_limit() noexcept {
 }
 
 [[gnu::noinline]] int open_file_now(const char* path, int flags, mode_t mode) noexcept {
-  return or_errno(::open(path, flags | O_CLOEXEC, mode));
+  int fd = ::open(path, flags | O_CLOEXEC | O_NONBLOCK, mode);
+  // A file that another process has a lease on: worth waiting for, and the kernel ends that.
+  if (fd < 0 && errno == EWOULDBLOCK) fd = ::open(path, flags | O_CLOEXEC, mode);
+  if (fd >= 0 && (flags & O_NONBLOCK) == 0) ::fcntl(fd, F_SETFL, flags);
+  return or_errno(fd);
 }
 
 [[gnu::noinline]] void close_file_now(int fd) noexcept { ::close(fd); }
@@ -78,8 +84,9 @@ static bool has_file_size_limit() noexcept {
 [[gnu::noinline]] int file_size_now(int fd, std::uint64_t& size) noexcept {
   struct stat found {};
   const int result = or_errno(::fstat(fd, &found));
-  if (result == 0) size = static_cast<std::uint64_t>(found.st_size);
-  return result;
+  if (result != 0) return result;
+  size = static_cast<std::uint64_t>(found.st_size);
+  return S_ISBLK(found.st_mode) ? or_errno(::ioctl(fd, BLKGETSIZE64, &size)) : 0;
 }
 
 [[gnu::noinline]] bool lives_in_memory_now(int fd) noexcept {

@@ -20,7 +20,8 @@ int sync_data_now(int fd) noexcept;
 /// fallocate(2) with `mode`.
 int allocate_now(int fd, int mode, std::uint64_t offset, std::uint64_t length) noexcept;
 int truncate_now(int fd, std::uint64_t size) noexcept;
-int open_file_now(const char* path, int flags, mode_t mode) noexcept;  // close-on-exec
+/// Close-on-exec. Waits for no one at the other end of a FIFO, or for the carrier of a line: that may take for ever.
+int open_file_now(const char* path, int flags, mode_t mode) noexcept;
 void close_file_now(int fd) noexcept;
 int open_flags_now(int fd) noexcept;                // O_APPEND and the like
 int set_nonblocking_now(int fd, bool on) noexcept;  // 1: it was not so before

@@ -48,7 +48,7 @@ int net_object::release() noexcept { return d_ != nullptr ? detach_descriptor(*d
 int net_object::native_handle() noexcept {
   if (d_ == nullptr || !d_->hold()) return -1;
   d_->lend();
-  const int fd = d_->fd();
+  const int fd = d_->number();
   d_->drop();
   return fd;
 }

@@ -6,12 +6,14 @@
 
 namespace weft::rt {
 
-/// Registers `fd`, which is non-blocking. Returns nullptr if that fails: `error` says why, and `fd` stays the caller's.
+/// Registers `fd`. It is non-blocking, or its kind is one whose calls are told not to wait (netpoll/calls.hpp). Returns nullptr if that fails: `error` says why, and `fd` stays the caller's.
 descriptor* adopt_descriptor(int fd, bool short_reads_tell, int& error) noexcept;
-/// The same, taking `fd` over: it is closed if that fails.
+/// For what no reporter takes (EPERM), since it is always ready.
+descriptor* adopt_always_ready(int fd, int& error) noexcept;
+/// The same as `adopt_descriptor`, taking `fd` over: it is closed if that fails.
 descriptor* open_descriptor(int fd, bool short_reads_tell, int& error) noexcept;
 /// Wakes and fails the operations that wait, waits (shielded) until they have left, and deregisters the file. Returns
-/// its number, which is the caller's from then on, or -1 if another thread has closed it or is closing it.
+/// the program's number, which is the caller's from then on, or -1 if another thread has closed it or is closing it.
 int detach_descriptor(descriptor& d) noexcept;
 /// Detaches it and closes the file. A second call does nothing and returns false; the first may still be under way.
 bool close_descriptor(descriptor& d) noexcept;

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -36,7 +37,10 @@ using ::fstat;
 using ::getpeername;
 using ::getsockname;
 using ::getsockopt;
+using ::ioctl;
 using ::listen;
+using ::open;
+using ::pipe2;
 using ::poll;
 using ::preadv2;
 using ::pwritev2;

@@ -109,22 +109,6 @@ void prepare(io_uring_sqe* sqe, const file_op& op) noexcept {
   if (op.blocks || long_copy) sqe->flags |= IOSQE_ASYNC;
 }
 
-// Numbers that are being watched, a bit each: epoll refuses one that comes twice, io_uring would not. (Those beyond the
-// table are let through.) Relaxed: the number itself is passed on by other means. Untouched pages of it cost nothing.
-constinit detail::atomic<std::uint64_t> watched_numbers[most_descriptors / 64]{};
-
-constexpr std::uint64_t bit_of(int fd) noexcept { return std::uint64_t{1} << (fd % 64); }
-
-/// Returns false if it was watched already.
-bool note_watched(int fd) noexcept {
-  if (static_cast<std::uint32_t>(fd) >= most_descriptors) return true;
-  return (watched_numbers[fd / 64].fetch_or(bit_of(fd), std::memory_order_relaxed) & bit_of(fd)) == 0;
-}
-void forget_watched(int fd) noexcept {
-  if (static_cast<std::uint32_t>(fd) >= most_descriptors) return;
-  watched_numbers[fd / 64].fetch_and(~bit_of(fd), std::memory_order_relaxed);
-}
-
 }  // namespace
 
 bool ring_engine::start(const ring_calls& calls, const ring_limits& limits, ring_refusal& refusal) noexcept {
@@ -359,13 +343,13 @@ void ring_engine::end_of(watch_request& watch) noexcept {
 
 int ring_engine::add(descriptor& d) noexcept {
   if (const int error = check_pollable(d.fd())) return error;
-  if (!note_watched(d.fd())) return EEXIST;
+  if (!note_number(d.fd())) return EEXIST;
   push(d.watch);
   return 0;
 }
 
 void ring_engine::remove(descriptor& d) noexcept {
-  forget_watched(d.fd());  // the number is still ours, and not given out again
+  forget_number(d.fd());  // the number is still ours, and not given out again
   if (gone_.load(std::memory_order_relaxed)) return;
   unwatch_request u(d.watch);
   hand_over_and_wait(u, [this, &u]() noexcept { push(u); });

@@ -6,8 +6,6 @@
 // Locked instructions: those of descriptor.hpp, none more.
 #pragma once
 
-#include <poll.h>
-
 #include <utility>
 
 #include "netpoll/calls.hpp"
@@ -60,16 +58,6 @@ class held_side {
   descriptor* d_ = nullptr;
   direction which_;
 };
-
-/// Waits until a call would not say EAGAIN. Edges tell only of changes, so the state is asked for first, as every
-/// operation does.
-inline void await_readiness(descriptor* d, direction which, failure& why) noexcept {
-  held_side side(d, which, why);
-  while (side) {
-    const int result = poll_now(side.fd(), which == direction::read ? POLLIN : POLLOUT);
-    if (result == 0 || !side.again(result, why)) break;
-  }
-}
 
 /// Keeps the descriptor open around a call that waits for nothing.
 template <class F>

@@ -18,6 +18,12 @@ constinit detail::spin_lock lock;
 constinit descriptor* free_list WEFT_GUARDED_BY(lock) = nullptr;
 constinit std::uint32_t made_chunks WEFT_GUARDED_BY(lock) = 0;
 
+// A bit each. (Numbers beyond the table are let through.) Relaxed: the number itself is passed on by other means.
+// Untouched pages of it cost nothing.
+constinit detail::atomic<std::uint64_t> noted_numbers[most_descriptors / 64]{};
+
+constexpr std::uint64_t bit_of(int fd) noexcept { return std::uint64_t{1} << (fd % 64); }
+
 descriptor* pop_free() noexcept {
   detail::spin_guard guard(lock);
   descriptor* d = free_list;
@@ -61,6 +67,16 @@ void give_back_descriptor(descriptor* d) noexcept {
   detail::spin_guard guard(lock);
   d->next_free = free_list;
   free_list = d;
+}
+
+bool note_number(int fd) noexcept {
+  if (static_cast<std::uint32_t>(fd) >= most_descriptors) return true;
+  return (noted_numbers[fd / 64].fetch_or(bit_of(fd), std::memory_order_relaxed) & bit_of(fd)) == 0;
+}
+
+void forget_number(int fd) noexcept {
+  if (static_cast<std::uint32_t>(fd) >= most_descriptors) return;
+  noted_numbers[fd / 64].fetch_and(~bit_of(fd), std::memory_order_relaxed);
 }
 
 descriptor& descriptor_at(std::uint32_t index) noexcept {

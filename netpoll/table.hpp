@@ -42,6 +42,7 @@ enum class file_kind : std::uint8_t {
   socket,  ///< of any other kind
   pipe,    ///< this and the next: read(2) and write(2)
   other,
+  always_ready,  ///< nothing reports it: a regular file, /dev/null
 };
 
 /// What reports the readiness of descriptors: epoll, or the ring. Each edge is handed to `descriptor::event` with the
@@ -66,12 +67,15 @@ class readiness_reporter {
 struct alignas(64) descriptor : basic_descriptor<net_traits> {
   std::uint32_t index = 0;                 ///< its place in the table, from 1; constant
   descriptor* next_free = nullptr;         ///< under the table's lock
-  readiness_reporter* reporter = nullptr;  ///< what it was added to
+  readiness_reporter* reporter = nullptr;  ///< what it was added to; none, if it is always ready
   watch_request watch{*this};              ///< the ring's
   // Set before a fiber knows of it:
   net::endpoint peer;  ///< of a TCP connection
   file_kind kind = file_kind::other;
-  bool blocks_elsewhere = false;  ///< O_NONBLOCK was not set when it came to us, and is to be taken away again
+  /// The program's number, where `fd()` is another open file for the same pipe or terminal, of the runtime's own; else -1.
+  int programs_number = -1;
+  /// The number by which the program knows it.
+  int number() const noexcept { return programs_number >= 0 ? programs_number : fd(); }
   /// By direction, of the holder of the side: no call on it can be told not to wait, so it is asked first.
   bool ask_first[2] = {false, false};
   /// The program has the number, and may have made the file blocking. Relaxed, as the next: a hint to calls that begin
@@ -101,5 +105,11 @@ descriptor* take_descriptor();
 void give_back_descriptor(descriptor* d) noexcept;
 /// For a slot that was taken once.
 descriptor& descriptor_at(std::uint32_t index) noexcept;
+
+/// Which numbers an object of the runtime has: epoll refuses one that comes twice, but it does not see every number (the
+/// ring's, `programs_number`, those of `always_ready`). Returns false if this one was noted before.
+bool note_number(int fd) noexcept;
+/// Called while the number is still open.
+void forget_number(int fd) noexcept;
 
 }  // namespace weft::rt

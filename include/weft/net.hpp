@@ -25,4 +25,5 @@
 #include <weft/net/tcp.hpp>
 #include <weft/net/udp.hpp>
 #include <weft/net/unix.hpp>
+#include <weft/net/watcher.hpp>
 #include <weft/signals.hpp>

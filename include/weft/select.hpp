@@ -61,6 +61,18 @@ template <class F = detail::no_handler>
   return detail::event_case<std::decay_t<F>>(&of, std::forward<F>(f));
 }
 
+/// A case that is ready while a read from `of`, or a write to it, would not wait: `of` is a stream, a net::fd or a
+/// net::watcher, or a listener (a connection is there to be accepted). So it is worth while to try; another fiber may still
+/// be quicker. Also ready for an end, an error or an expired deadline, and once `of` is closed: the try tells.
+template <class F = detail::no_handler>
+[[nodiscard]] auto on_readable(detail::net_object& of, F&& f = {}) {
+  return detail::ready_case<std::decay_t<F>>(of, false, std::forward<F>(f));
+}
+template <class F = detail::no_handler>
+[[nodiscard]] auto on_writable(detail::net_object& of, F&& f = {}) {
+  return detail::ready_case<std::decay_t<F>>(of, true, std::forward<F>(f));
+}
+
 /// A case that is taken if nothing else could go on for so long, or until then; of several the nearest. Zero or less:
 /// if nothing can go on at once.
 template <class F = detail::no_handler>
@@ -135,6 +147,15 @@ class selector {
   selector& on_event(event& of, F&& f = {}) {
     return add<detail::event_case<std::decay_t<F>>>(nullptr, &of, std::forward<F>(f));
   }
+  /// `of` must live until `run` has returned.
+  template <class F = detail::no_handler>
+  selector& on_readable(detail::net_object& of, F&& f = {}) {
+    return add<detail::ready_case<std::decay_t<F>>>(nullptr, of, false, std::forward<F>(f));
+  }
+  template <class F = detail::no_handler>
+  selector& on_writable(detail::net_object& of, F&& f = {}) {
+    return add<detail::ready_case<std::decay_t<F>>>(nullptr, of, true, std::forward<F>(f));
+  }
   /// The time runs from here on.
   template <class F = detail::no_handler>
   selector& on_timeout(detail::any_duration patience, F&& f = {}) {
@@ -192,7 +213,7 @@ class selector {
     for (const auto& one : cases_) entries.push_back(one->entry(static_cast<std::uint32_t>(entries.size()), plan));
     const auto room = std::make_unique<void*[]>((cases_.size() * detail::select_room + sizeof(void*)) / sizeof(void*));
     const detail::select_result found =
-        detail::select_run(entries.data(), static_cast<std::uint32_t>(entries.size()), plan, room.get());
+        detail::select_run_as_planned(entries.data(), static_cast<std::uint32_t>(entries.size()), plan, room.get());
     cases_[found.index]->finish(found.closed);
     return found.index;
   }

@@ -40,6 +40,10 @@ struct socket {
     bytes -= n;
     return n;
   }
+  bool has_bytes() {
+    const std::lock_guard g(kernel);
+    return bytes != 0;
+  }
   void arrive(int n) {
     const std::lock_guard g(kernel);
     bytes += n;
@@ -70,6 +74,23 @@ struct connection {
     return n;
   }
 
+  // As await_readiness does it: waits until there is something, and leaves it there.
+  [[gnu::noinline]] wait_outcome look() {
+    if (!d.hold()) return wait_outcome::closed;
+    ++inside;
+    typename basic_descriptor<Env>::look l;
+    l.of = &d;
+    wait_outcome how = wait_outcome::ok;
+    for (bool there = false; how == wait_outcome::ok && !there;) {
+      how = d.begin_look(l);
+      if (how == wait_outcome::ok) there = s.has_bytes();
+      if (how == wait_outcome::ok && !there) how = basic_descriptor<Env>::wait_for_edge(&l, 1);
+    }
+    --inside;
+    d.drop();
+    return how;
+  }
+
   // Bytes come, and the poller reports it: an edge each.
   void bytes_come(int n) {
     s.arrive(n);
@@ -92,6 +113,7 @@ struct connection {
 
 struct cast {
   int readers = 1;
+  int lookers = 0;  // who wait until something is there, and do not read
   int reads_each = 1;
   int wanted = 1;    // at a time
   int arrivals = 1;  // edges
@@ -122,6 +144,11 @@ mc::result play(const cast& it, mc::options how) {
         KEEP_FRAME();
       });
     }
+    for (int i = it.readers; i < it.readers + it.lookers; ++i)
+      world.add(fibers[i], [&, i] {
+        last[i] = c.look();
+        KEEP_FRAME();
+      });
     const auto poller = [&] {
       for (int i = 0; i < it.arrivals; ++i) c.bytes_come(it.a_time);
     };
@@ -152,12 +179,12 @@ mc::result play(const cast& it, mc::options how) {
       world.run({poller});
     mc::check(got + c.s.bytes == it.arrivals * it.a_time, "no byte is lost or read twice");
     const bool all = got == it.arrivals * it.a_time;
-    for (int i = 0; i < it.readers; ++i) {
+    for (int i = 0; i < it.readers + it.lookers; ++i) {
       mc::check(last[i] != wait_outcome::cancelled || (it.cancelled && i == 0), "only who was cancelled hears it");
       mc::check(last[i] != wait_outcome::timed_out || it.timed || it.moved, "only who has a deadline is late");
       mc::check(last[i] != wait_outcome::closed || it.closed, "only a close says closed");
     }
-    if (!it.cancelled && !it.closed && !it.timed && !it.moved) mc::check(all, "everything was read");
+    if (!it.cancelled && !it.closed && !it.timed && !it.moved && it.lookers == 0) mc::check(all, "everything was read");
   });
 }
 
@@ -208,8 +235,32 @@ TEST(descriptor, edge_close_or_cancel) {
   EXPECT_TRUE(holds(play<plain>({.cancelled = true, .closed = true}, {.name = "edge, close, cancel", .bound = 1})));
 }
 
+TEST(descriptor, an_edge_wakes_who_only_looks) {
+  EXPECT_TRUE(holds(play<plain>({.readers = 0, .lookers = 1}, {.name = "look", .bound = -1})));
+}
+TEST(descriptor, an_edge_wakes_all_who_look) {
+  EXPECT_TRUE(holds(play<plain>({.readers = 0, .lookers = 2}, {.name = "two looks", .bound = 1})));
+}
+TEST(descriptor, a_reader_and_one_who_looks_until_a_close) {
+  EXPECT_TRUE(holds(play<plain>({.lookers = 1, .closed = true}, {.name = "reader, look, close", .bound = 1})));
+}
+TEST(descriptor, a_look_and_a_close) {
+  EXPECT_TRUE(holds(play<plain>({.readers = 0, .lookers = 1, .closed = true}, {.name = "look, close"})));
+}
+TEST(descriptor, a_look_and_a_cancellation) {
+  EXPECT_TRUE(holds(play<plain>({.readers = 0, .lookers = 1, .cancelled = true}, {.name = "look, cancel"})));
+}
+TEST(descriptor, a_look_and_a_deadline) {
+  EXPECT_TRUE(holds(play<plain>({.readers = 0, .lookers = 1, .timed = true}, {.name = "look, deadline"})));
+}
+TEST(descriptor, a_look_and_a_deadline_that_is_moved) {
+  EXPECT_TRUE(
+      holds(play<plain>({.readers = 0, .lookers = 1, .arrivals = 0, .moved = true}, {.name = "look, deadline moved"})));
+}
+
 // --- mutants
 
+struct edges_not_counted;
 struct edge_not_sticky;
 struct ready_ignored;
 struct no_last_one_out;
@@ -231,6 +282,15 @@ void basic_descriptor<socket_env<edge_not_sticky>>::edge(side& s, batch& ready) 
     return;
   }
   if (auto* g = claimed(s.waiters, wait_result::ok)) ready.push_back(g);
+}
+
+// An edge between the question to the kernel and the park goes unseen.
+template <>
+select_step<socket_env<edges_not_counted>> basic_descriptor<socket_env<edges_not_counted>>::attempt_look(
+    void* object, socket_env<edges_not_counted>::lock*, void*) noexcept {
+  const look& l = *static_cast<look*>(object);
+  if (l.of->closed_) return {true, wait_result::closed};
+  return {};
 }
 
 // T1 left out: an edge that came between EAGAIN and the lock is forgotten.
@@ -288,6 +348,9 @@ void basic_descriptor<socket_env<nobody_tells_the_owner>>::finish_close() noexce
 
 namespace {
 
+TEST(descriptor_mutant, edges_not_counted) {
+  EXPECT_TRUE(finds(play<socket_env<edges_not_counted>>({.readers = 0, .lookers = 1}, {.name = "mutant"})));
+}
 TEST(descriptor_mutant, edge_not_sticky) {
   EXPECT_TRUE(
       finds(play<socket_env<edge_not_sticky>>({.timed = true, .cleared = true}, {.name = "mutant", .bound = 2})));

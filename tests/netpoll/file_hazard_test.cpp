@@ -6,7 +6,9 @@
 
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -217,6 +219,41 @@ TEST(file_hazard, runs_with_changing_backends_leave_each_other_alone) {
       EXPECT_EQ(backends[i % 3], netpoll_backend::io_uring) << "only that may be refused";
     }
   }
+}
+
+// Nobody is at the other end, and nobody may ever come.
+TEST(file_hazard, the_open_of_a_fifo_waits_for_nobody) {
+  const std::string path = "/tmp/weft-fifo-" + std::to_string(getpid());
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  weft::run({.maxprocs = 1}, [&] {
+    std::error_code error;
+    char byte[1];
+    auto reading = file::open(path, O_RDONLY);
+    reading.read_at(0, std::span<char>(byte), error);
+    EXPECT_EQ(error, std::errc::invalid_seek);  // it has no offsets: weft::net::fd is for it
+    reading.close();
+    auto writing = file::open(path, O_WRONLY, 0, error);
+    EXPECT_EQ(error, std::errc::no_such_device_or_address);
+  });
+  unlink(path.c_str());
+  weft::run([] {
+    const scratch_file on_disk("content");
+    auto f = file::open(on_disk.path(), O_RDWR | O_APPEND);
+    EXPECT_EQ(fcntl(f.native_handle(), F_GETFL) & (O_NONBLOCK | O_APPEND), O_APPEND);  // a file is as it was asked for
+  });
+}
+
+// Not every machine has one that may be read.
+TEST(file_hazard, a_disk_has_the_size_that_it_has) {
+  weft::run([] {
+    for (const char* path : {"/dev/vda", "/dev/sda", "/dev/nvme0n1", "/dev/loop0"}) {
+      std::error_code error;
+      auto disk = file::open(path, O_RDONLY, error);
+      if (error) continue;
+      const auto end = lseek(disk.native_handle(), 0, SEEK_END);
+      EXPECT_EQ(disk.size(), static_cast<std::uint64_t>(end)) << path;
+    }
+  });
 }
 
 }  // namespace

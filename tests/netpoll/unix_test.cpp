@@ -515,6 +515,22 @@ TEST_F(unix_, a_long_message_goes_whole_behind_its_descriptors) {
   });
 }
 
+TEST_F(unix_, a_regular_file_passes_as_any_descriptor) {
+  weft::run([] {
+    auto [a, b] = weft::net::pair();
+    const int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    ASSERT_GE(file, 0);
+    a.send_fds(std::string_view("x"), std::array{file});
+    close(file);
+    std::array<char, 4> buffer;
+    auto received = b.recv_fds(buffer);
+    ASSERT_EQ(received.fds.size(), 1u);
+    EXPECT_EQ(read_text(received.fds[0], 4),
+              "\x7f"
+              "ELF");
+  });
+}
+
 TEST_F(unix_, descriptors_that_cannot_pass_are_an_error_and_none_is_left) {
   weft::run([] {
     auto [a, b] = weft::net::pair();

@@ -78,8 +78,9 @@ class WEFT_EXPORT net_object {
   /// as it was found). -1 if there is none, or it is closed.
   [[nodiscard]] int release() noexcept;
 
-  /// The file descriptor, which stays the object's; -1 if there is none, or it is closed. It is non-blocking and
-  /// registered with the runtime's poller, and stands for this object only until `close`. Who makes the kernel carry
+  /// The file descriptor, which stays the object's; -1 if there is none, or it is closed. It is non-blocking (that of
+  /// a net::fd is as it was found) and registered with the runtime's poller, and stands for this object only until
+  /// `close`. Who makes the kernel carry
   /// the bytes in another way (TLS in the kernel) takes it just before, and not once and for all.
   [[nodiscard]] int native_handle() noexcept;
 

@@ -162,6 +162,19 @@ class event_case : select_case {
 };
 
 template <class F>
+class ready_case : select_case {
+ public:
+  template <class G>
+  ready_case(net_object& of, bool to_write, G&& f) : look_{&of, to_write, {}}, f_(std::forward<G>(f)) {}
+  select_entry entry(std::uint32_t, select_plan& plan) noexcept { return detail::ready_entry(look_, plan); }
+  void finish(bool) { detail::run_handler(f_); }
+
+ private:
+  ready_look look_;
+  [[no_unique_address]] F f_;
+};
+
+template <class F>
 class timeout_case : select_case {
  public:
   template <class G>
@@ -235,7 +248,7 @@ std::size_t select_among(bool biased, Cases&... cases) {
   std::uint32_t next = 0;
   const std::array<select_entry, count> entries{cases.entry(next++, plan)...};
   alignas(void*) std::byte room[count * select_room + 1];
-  const select_result found = select_run(entries.data(), count, plan, room);
+  const select_result found = select_run_as_planned(entries.data(), count, plan, room);
   next = 0;
   ((next++ == found.index ? cases.finish(found.closed) : void()), ...);
   return found.index;

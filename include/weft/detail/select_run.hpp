@@ -19,6 +19,14 @@ namespace weft {
 inline namespace v0 {
 namespace detail {
 
+class net_object;
+struct select_plan;
+struct select_result;
+
+/// Runs a select in place of `select_run`.
+using select_runner = select_result (*)(const select_entry* entries, std::uint32_t count, const select_plan& plan,
+                                        void* room);
+
 /// What a select is besides its objects.
 struct select_plan {
   static constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
@@ -29,6 +37,7 @@ struct select_plan {
   std::uint32_t timeout = absent;
   std::uint32_t otherwise = absent;  ///< the default
   bool biased = false;
+  select_runner runner = nullptr;  ///< for cases that have to be asked for outside of the protocol (`ready_look`)
 
   void add_deadline(std::uint32_t index, std::int64_t when) noexcept {
     if (timeout != absent && when >= deadline) return;
@@ -49,6 +58,22 @@ inline constexpr std::size_t select_room = 104;
 /// ends.
 WEFT_EXPORT select_result select_run(const select_entry* entries, std::uint32_t count, const select_plan& plan,
                                      void* room);
+
+/// The same by the runner that a case has asked for.
+inline select_result select_run_as_planned(const select_entry* entries, std::uint32_t count, const select_plan& plan,
+                                           void* room) {
+  return (plan.runner != nullptr ? plan.runner : select_run)(entries, count, plan, room);
+}
+
+/// What a case of readiness has of its own: which side of what, and room for the look (rt::basic_look).
+struct ready_look {
+  net_object* of;
+  bool to_write;
+  alignas(void*) std::byte room[40];
+};
+
+/// The entry of such a case; the plan is run by another runner from then on.
+WEFT_EXPORT select_entry ready_entry(ready_look& look, select_plan& plan) noexcept;
 
 /// A deadline in the plan's terms: `patience` from now, or at a time of the clock; in ns.
 WEFT_EXPORT std::int64_t select_deadline_in(std::int64_t patience) noexcept;

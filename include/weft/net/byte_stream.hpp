@@ -51,8 +51,8 @@ class WEFT_EXPORT byte_stream : public detail::net_object {
   std::size_t peek(detail::char_buffer to) { return peek(to.bytes()); }
   std::size_t peek(detail::char_buffer to, std::error_code& error) { return peek(to.bytes(), error); }
 
-  /// Waits until a read, or a write, would not wait: also for an end or an error. Others may be quicker to read what is
-  /// there then.
+  /// Waits until a read, or a write, would not wait: also for an end or an error. Does not wait for its turn: another
+  /// fiber may be reading or writing, and take what was there.
   void wait_readable();
   void wait_readable(std::error_code& error);
   void wait_writable();

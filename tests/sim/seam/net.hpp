@@ -2,6 +2,8 @@
 // netpoll/os.hpp, answered by the simulated kernel.
 #pragma once
 
+#include <cerrno>
+
 #include "tests/sim/kernel.hpp"
 
 namespace weft::rt::os {
@@ -21,6 +23,7 @@ using sim::kernel::getpeername;
 using sim::kernel::getsockname;
 using sim::kernel::getsockopt;
 using sim::kernel::listen;
+using sim::kernel::pipe2;
 using sim::kernel::poll;
 using sim::kernel::preadv2;
 using sim::kernel::pwritev2;
@@ -40,5 +43,15 @@ using sim::kernel::socketpair;
 using sim::kernel::splice;
 using sim::kernel::write;
 using sim::kernel::writev;
+
+// There are no names of files, and no terminals.
+inline int open(const char*, int) noexcept {
+  errno = ENOENT;
+  return -1;
+}
+inline int ioctl(int, unsigned long, void*) noexcept {
+  errno = ENOTTY;
+  return -1;
+}
 
 }  // namespace weft::rt::os

@@ -250,7 +250,7 @@ class starter {
 
   bool made_pipe(owned_number& reading, owned_number& writing, const char* what_for) {
     int ends[2];
-    const int result = pipe_now(ends);
+    const int result = blocking_pipe_now(ends);
     if (result < 0) return fail(-result, short_of(-result, what_for));
     reading = owned_number(ends[0]);
     writing = owned_number(ends[1]);

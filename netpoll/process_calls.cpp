@@ -91,7 +91,7 @@ int kept_status_now(int pidfd, int& wait_status) noexcept {
   return -error;
 }
 
-[[gnu::noinline]] int pipe_now(int ends[2]) noexcept { return or_errno(pipe2(ends, O_CLOEXEC)); }
+[[gnu::noinline]] int blocking_pipe_now(int ends[2]) noexcept { return or_errno(pipe2(ends, O_CLOEXEC)); }
 
 [[gnu::noinline]] int copy_above_streams_now(int fd) noexcept {
   return or_errno(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));

@@ -32,7 +32,7 @@ int status_from_pidfd_now(int pidfd, int& wait_status) noexcept;
 int spawn_now(pid_t& child, const posix_spawn_file_actions_t& actions, const posix_spawnattr_t& attributes,
               char* const* argv, char* const* environment) noexcept;
 
-int pipe_now(int ends[2]) noexcept;           // close-on-exec
+int blocking_pipe_now(int ends[2]) noexcept;  // close-on-exec
 int copy_above_streams_now(int fd) noexcept;  // a duplicate that is none of 0, 1, 2; close-on-exec
 bool is_open_now(int fd) noexcept;
 /// Whether a process could start there: 0, or why not.

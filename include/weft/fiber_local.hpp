@@ -23,7 +23,7 @@ WEFT_EXPORT local_value*& newest_local() noexcept;
 
 /// fiber_local is a `T` for each fiber, made (`T()`) when the fiber first asks for it and destroyed when it ends, after
 /// its function and before whoever joins it hears of the end, the newest first. On a plain thread: for that thread.
-/// Nothing is inherited by the fibers that a fiber starts.
+/// Nothing is inherited by the fibers that a fiber starts, nor by the child of a fork.
 ///
 /// ```cpp
 /// inline weft::fiber_local<request_info> current_request;

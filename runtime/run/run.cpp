@@ -34,6 +34,7 @@
 #include "runtime/sched/monitor.hpp"
 #include "runtime/sched/signal_mask.hpp"
 #include "runtime/sched/start_m.hpp"
+#include "runtime/scope/fiber_local.hpp"
 
 namespace weft {
 namespace rt {
@@ -50,6 +51,7 @@ struct main_call {
 void main_body(void* closure) {
   const main_call& call = *static_cast<main_call*>(closure);
   call.f();
+  end_locals(current_fiber());  // now, while their destructors may wait
   end_fibers(call.grace);
 }
 

@@ -50,10 +50,11 @@ struct g_list {
     --size;
     return g;
   }
+  /// nullptr: to any.
   G* take_pinned_to(const M* m) noexcept {
     G* before = nullptr;
     for (G* g = head; g != nullptr; before = g, g = g->link) {
-      if (g->pinned != m) continue;
+      if (m != nullptr ? g->pinned != m : g->pinned == nullptr) continue;
       (before != nullptr ? before->link : head) = g->link;
       if (tail == g) tail = before;
       --size;
@@ -84,7 +85,7 @@ class global_queue {
     due = urgent_.head == nullptr || (due && due_.head != nullptr);
     return pop_from(due ? due_ : urgent_);
   }
-  /// Walks over all of them: for an M that may run nothing else.
+  /// Walks over all of them: for an M that may run nothing else. nullptr: to any.
   G* take_pinned_to(const M* m) noexcept {
     G* g = urgent_.take_pinned_to(m);
     if (g == nullptr) g = normal_.take_pinned_to(m);  // none of those that are due is pinned

@@ -58,7 +58,7 @@ void put_idle_p(P* p, bool searching) noexcept WEFT_REQUIRES(sched.lock) {
 void surrender(M* m, P* p) noexcept {
   p->m.store(nullptr, std::memory_order_relaxed);
   detail::spin_guard guard(sched.lock);
-  p->surrendered_by = m;
+  p->surrendered_by = m->is_caller ? nullptr : m;
   p->idle_link = sched.surrendered_ps;
   sched.surrendered_ps = p;
   sched.some_are_surrendered.store(true, std::memory_order_relaxed);

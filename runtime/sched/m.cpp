@@ -61,10 +61,10 @@ static void keep(M* m, P* p) noexcept {
     m->p = nullptr;
     if (how == at_entry::surrender_p)
       surrender(m, p);
-    else if (hand_off(p))
-      make_slice_long(*m);
-    else
+    else if (!hand_off(p))
       keep(m, p);
+    else if (!m->is_caller)
+      make_slice_long(*m);
     return;
   }
   // Gone. Any idle P will do; without one this fiber goes on as a plain thread would, as it does inside blocking(f). So

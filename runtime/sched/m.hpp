@@ -61,6 +61,7 @@ struct alignas(128) M {
   bool searching = false;
   bool is_coming = false;    ///< counts among `coming_threads`; under the scheduler's lock
   bool is_caller = false;    ///< the thread that called `run`
+  bool leaves = false;       ///< counts among `leaving_threads`; under the scheduler's lock
   unsigned in_blocking = 0;  ///< nesting of `blocking(f)`; read by the monitor through `blocking_now`
   detail::atomic<bool> blocking_now{false};
   // The monitor's wishes, granted at the next entry; a request stands in `section` then.

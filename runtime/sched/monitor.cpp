@@ -215,7 +215,7 @@ class monitor {
         if (p != nullptr) burner = p->surrendered_by;
       }
       if (p == nullptr) break;
-      make_slice_long(*burner);
+      if (burner != nullptr) make_slice_long(*burner);
       want_threads(1);
       pass_on(p);
       some = true;

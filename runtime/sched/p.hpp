@@ -68,12 +68,12 @@ struct alignas(64) P {
   std::uint64_t next_id = 0;  ///< ids are handed out in blocks
   std::uint64_t last_id = 0;
   spawn_credit credit;
-  nanoseconds_t now = 0;                                  ///< the clock when it was last read here
-  P* idle_link = nullptr;                                 ///< under the scheduler's lock
-  M* surrendered_by = nullptr;                            ///< while it is surrendered; under the same lock
-  bool in_service = false;                                ///< held, or on the idle list; under the scheduler's lock
-  detail::atomic<M*> m{nullptr};                          ///< who holds it; the monitor reads it
-  detail::atomic<std::uint32_t> looks{0};                 ///< so far; stored by the holder, read by the monitor
+  nanoseconds_t now = 0;                   ///< the clock when it was last read here
+  P* idle_link = nullptr;                  ///< under the scheduler's lock
+  M* surrendered_by = nullptr;             ///< while it is surrendered, but for the caller's; under the same lock
+  bool in_service = false;                 ///< held, or on the idle list; under the scheduler's lock
+  detail::atomic<M*> m{nullptr};           ///< who holds it; the monitor reads it
+  detail::atomic<std::uint32_t> looks{0};  ///< so far; stored by the holder, read by the monitor
   detail::atomic<std::uint32_t> look_every{rarest_look};  ///< picks from look to look; stored by the monitor
   detail::atomic<std::uint32_t> turn_ns{0};               ///< how long turns have been of late; stored by the monitor
   detail::atomic<std::uint32_t> times_idle{0};            ///< written under the scheduler's lock

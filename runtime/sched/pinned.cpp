@@ -139,18 +139,20 @@ bool lend_p(M* m) noexcept {
   return true;
 }
 
-// There is not one thread beside those with a pinned fiber, and none has been to be had for a while: one that is refused
-// for a moment is no reason to let another fiber have this thread.
+// There is not one thread beside those with a pinned fiber, and none may be started or has been to be had for a while: one
+// that is refused for a moment is no reason to let another fiber have this thread.
 bool is_alone() noexcept {
   constexpr nanoseconds_t patience = 100'000'000;
   const nanoseconds_t since = sched.refused_since.load(std::memory_order_relaxed);
-  if (since == 0 || steady_now() - since < patience) return false;
+  const bool refused = since != 0 && steady_now() - since >= patience;
   detail::spin_guard guard(sched.lock);
-  return sched.unpinned_threads() == 0;
+  return sched.unpinned_threads() == 0 && (refused || sched.threads >= sched.max_threads);
 }
 
 // All other threads are held up, and no more are to be had now: what is ready for others goes to the global queue. If
-// this M ran any of it, its pinned fiber would have to wait until that parks, which may be never.
+// this M ran any of it, its pinned fiber would have to wait until that parks, which may be never. Another pinned fiber is
+// for its own M, which gets the P with it: there may be nobody else who would pick it, since the P comes to those first
+// that lie down last.
 //
 // The push is a submit of its own (idle.hpp, steps 1 and 2), though each fiber was submitted before: between the pick
 // and the push it is in no queue. An M that has come back from what held it up, has found nothing and gives up its P
@@ -177,6 +179,7 @@ G* take_pinned(M* m) noexcept {
     detail::spin_guard guard(sched.lock);
     sched.global.push(rest);
     if (own == nullptr) own = sched.global.take_pinned_to(m);
+    if (own == nullptr) own = sched.global.take_pinned_to(nullptr);
   }
   if (!pushed) return own;
   std_atomics::fence_seq_cst();  // pairs with give_up_p

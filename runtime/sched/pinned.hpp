@@ -28,7 +28,7 @@ bool lend_p(M* m) noexcept;
 /// refused for a moment is no reason to let another fiber have this one.
 bool is_alone() noexcept;
 /// For when all other threads are held up and no more are to be had: puts what is ready for others into the global
-/// queue, and returns the pinned fiber if it is there.
+/// queue, and returns the pinned fiber if it is there, or else one that is pinned to another M.
 G* take_pinned(M* m) noexcept;
 
 /// Sleeps until somebody has picked the pinned fiber, or no other M can be had for a P. It heeds no missed wake, which

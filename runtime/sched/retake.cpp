@@ -230,7 +230,7 @@ bool retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
       c.m->p = nullptr;
       c.p->m.store(nullptr, std::memory_order_relaxed);
       c.p->handoffs.add();
-      c.long_slice = c.why == reason::burning || c.why == reason::waiting;
+      c.long_slice = (c.why == reason::burning || c.why == reason::waiting) && !c.m->is_caller;
     } else if (!c.m->slice_over.load(std::memory_order_relaxed) && !c.m->look_wanted.load(std::memory_order_relaxed)) {
       c.m->section.withdraw();
     }
@@ -258,7 +258,7 @@ bool retaker::take_candidates() noexcept WEFT_NO_THREAD_SAFETY_ANALYSIS {
 
 void make_slice_long(M& m) noexcept {
   constexpr nanoseconds_t longest = 100'000 * microsecond;  // that the kernel allows
-  if (m.is_caller || m.former_slice.load(std::memory_order_relaxed) != 0) return;
+  if (m.former_slice.load(std::memory_order_relaxed) != 0) return;
   const nanoseconds_t former = os::set_slice(m.tid.load(std::memory_order_relaxed), longest);
   if (former > 0 && former < longest) m.former_slice.store(former, std::memory_order_relaxed);
 }

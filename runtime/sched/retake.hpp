@@ -103,7 +103,7 @@ class retaker {
   p_notes notes_[max_width];
 };
 
-/// Of an M that has lost its P at the end of its slice and runs on. No lock held.
+/// Of an M, not the caller's, that has lost its P at the end of its slice and runs on. No lock held.
 void make_slice_long(M& m) noexcept;
 /// Of the calling thread, an M's. No lock held.
 void take_own_slice_back(M* m) noexcept;

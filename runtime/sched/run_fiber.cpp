@@ -7,6 +7,8 @@
 // the shadow stacks of sanitizers stay balanced.
 #include "runtime/sched/run_fiber.hpp"
 
+#include <cassert>
+
 #include "runtime/base/fatal.hpp"
 #include "runtime/fiber/stack.hpp"
 #include "runtime/sched/context.hpp"
@@ -43,6 +45,7 @@ static void pool_stack(void* arg) noexcept {
     stack* const s = m->cur->stk;
     leave(m);
     run_body(m->cur);
+    assert(s->locals() == nullptr && "a value of this fiber would be the next one's");
     m = enter(at_entry::keep_p);  // on whatever thread the fiber has ended
     if (m == nullptr) [[unlikely]]
       fatal(

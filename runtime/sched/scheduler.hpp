@@ -86,11 +86,12 @@ struct scheduler {
   P* idle_ps WEFT_GUARDED_BY(lock) = nullptr;
   P* surrendered_ps WEFT_GUARDED_BY(lock) = nullptr;  ///< linked by `idle_link`, but not idle: see `at_entry`
   M* idle_ms WEFT_GUARDED_BY(lock) = nullptr;
-  M* pinned_ms WEFT_GUARDED_BY(lock) = nullptr;  ///< asleep until their pinned fiber is due
-  M* spare_ms WEFT_GUARDED_BY(lock) = nullptr;   ///< their threads have ended; reused
-  M* polling_m WEFT_GUARDED_BY(lock) = nullptr;  ///< the one that sleeps in the poller
-  int threads WEFT_GUARDED_BY(lock) = 0;         ///< Ms with a thread that a thread was started for
-  int pinned_threads WEFT_GUARDED_BY(lock) = 0;  ///< Ms with a pinned fiber, the caller's among them
+  M* pinned_ms WEFT_GUARDED_BY(lock) = nullptr;   ///< asleep until their pinned fiber is due
+  M* spare_ms WEFT_GUARDED_BY(lock) = nullptr;    ///< their threads have ended; reused
+  M* polling_m WEFT_GUARDED_BY(lock) = nullptr;   ///< the one that sleeps in the poller
+  int threads WEFT_GUARDED_BY(lock) = 0;          ///< Ms with a thread that a thread was started for
+  int pinned_threads WEFT_GUARDED_BY(lock) = 0;   ///< Ms with a pinned fiber, the caller's among them
+  int leaving_threads WEFT_GUARDED_BY(lock) = 0;  ///< have been idle for long, and are about to end
   int idle_threads WEFT_GUARDED_BY(lock) = 0;
   detail::atomic<int> coming_threads{
       0};  ///< started without a P, and neither idle yet nor given one; written under the lock
@@ -101,7 +102,7 @@ struct scheduler {
   bool poller_taken WEFT_GUARDED_BY(lock) = false;   ///< an M sleeps in the poller, or is just coming out of it
 
   /// How many Ms, the caller's among them, are there for whatever comes. The last of them does not end.
-  int unpinned_threads() const noexcept WEFT_REQUIRES(lock) { return threads + 1 - pinned_threads; }
+  int unpinned_threads() const noexcept WEFT_REQUIRES(lock) { return threads + 1 - pinned_threads - leaving_threads; }
 
   /// The size of the global queue as a hint, without the lock; a caller that relies on a zero reads it after
   /// idle_state's fence.

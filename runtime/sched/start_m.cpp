@@ -43,6 +43,7 @@ constexpr nanoseconds_t ask_again_after = 1'000'000;  ///< for a thread that the
 void count_out(M* m) noexcept WEFT_REQUIRES(sched.lock) {
   if (m != nullptr) {
     has_come(m);
+    if (std::exchange(m->leaves, false)) --sched.leaving_threads;
     m->idle_link = sched.spare_ms;
     sched.spare_ms = m;
   }

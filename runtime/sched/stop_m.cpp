@@ -19,6 +19,8 @@ bool leave_bed(M* m) noexcept {
   if (sched.unpinned_threads() == 1) return false;
   if (!take_off(sched.idle_ms, m)) return false;
   --sched.idle_threads;
+  ++sched.leaving_threads;
+  m->leaves = true;
   return true;
 }
 

@@ -6,7 +6,6 @@
 
 #include <weft/error.hpp>
 
-#include "runtime/fiber/stack.hpp"
 #include "runtime/sched/g_pool.hpp"
 #include "runtime/sched/upcalls.hpp"
 #include "runtime/scope/cancel.hpp"
@@ -19,8 +18,7 @@ namespace weft::rt {
 static void end_closure(G* g) noexcept {
   if (g->closure != g->inline_closure) std::free(g->closure);
   g->closure = nullptr;
-  if (g->stk->locals() != nullptr) [[unlikely]]
-    destroy_locals(g);
+  end_locals(g);
 }
 
 // Nobody will ever ask for its error, so nothing but `cancelled` is caught, and no function from here to the bottom
@@ -67,6 +65,7 @@ void run_body(G* g) {
   }
   if (g->frames != nullptr) [[unlikely]]
     orphan_scopes(g);  // of an error handler
+  end_locals(g);       // of a destructor that came with the result
   retire_identity(g);
 }
 

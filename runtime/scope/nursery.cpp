@@ -24,6 +24,7 @@
 #include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/completion_access.hpp"
+#include "runtime/scope/fiber_local.hpp"
 #include "runtime/scope/nursery_access.hpp"
 #include "runtime/scope/outcome.hpp"
 #include "runtime/wait/env.hpp"
@@ -142,6 +143,7 @@ void nursery_access::leave(nursery& n, G* g, std::exception_ptr error) noexcept 
       std::lock_guard one_at_a_time(n.handler_lock_);
       const shield_region here;  // a wait in the handler must not throw out of here
       n.on_error_(error);
+      end_locals(g);
     }
     bool first = false;  // of a scope that does not collect
     {

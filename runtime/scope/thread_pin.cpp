@@ -4,6 +4,7 @@
 #include <weft/runtime.hpp>
 
 #include "runtime/base/fatal.hpp"
+#include "runtime/sched/fork.hpp"
 #include "runtime/sched/m.hpp"
 #include "runtime/sched/pinned.hpp"
 
@@ -25,6 +26,7 @@ thread_pin::thread_pin() {
 thread_pin::~thread_pin() {
   if (fiber_ == 0) return;
   G* g = current_fiber();
+  if (g == nullptr && forked_away.load(std::memory_order_relaxed)) return;
   if (g == nullptr || g->id.load(std::memory_order_relaxed) != fiber_)
     fatal("weft::thread_pin: destroyed in another fiber than the one it pins; keep it in a local variable");
   unpin(g);

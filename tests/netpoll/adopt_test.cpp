@@ -174,7 +174,7 @@ TEST(adopt, datagrams) {
     std::array<char, 16> buffer;
     const auto got = ours.recv_from(buffer);
     EXPECT_EQ(std::string(buffer.data(), got.bytes), "hello");
-    EXPECT_EQ(got.endpoint, peers.local_endpoint());
+    EXPECT_EQ(got.from, peers.local_endpoint());
   });
 }
 

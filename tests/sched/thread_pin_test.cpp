@@ -4,12 +4,16 @@
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -17,6 +21,7 @@
 #include <weft/weft.hpp>
 
 #include "tests/support/blocking_pipe.hpp"
+#include "tests/support/sanitizers.hpp"
 #include "tests/support/threads.hpp"
 #include "tests/support/until_waiting.hpp"
 
@@ -176,6 +181,45 @@ TEST_F(thread_pin, in_a_pinned_main_leaves_it_pinned) {
       weft::spawn([] { weft::yield(); }).join();
       EXPECT_EQ(this_thread(), caller);
     }
+  });
+}
+
+TEST_F(thread_pin, more_than_there_may_be_threads_go_on) {
+  weft::run({.maxprocs = 2, .max_threads = 2}, [] {
+    weft::chan<int> there, back;
+    weft::scope s;
+    for (int i = 0; i < 6; ++i) {
+      s.go([=] {
+        std::optional<weft::thread_pin> stays;
+        try {
+          stays.emplace();
+        } catch (const std::system_error& e) {
+          EXPECT_EQ(e.code(), std::errc::resource_unavailable_try_again);
+        }
+        for (int v : there) back.send(v);
+      });
+    }
+    s.go([=] {
+      for (int i = 0; i < 300; ++i) there.send(i);
+      there.close();
+    });
+    for (int i = 0; i < 300; ++i) EXPECT_TRUE(back.recv().has_value());
+    s.join();
+  });
+}
+
+TEST_F(thread_pin, is_gone_in_the_child_of_a_fork) {
+  if (weft_test::has_thread_sanitizer) GTEST_SKIP() << "it holds the child back";
+  weft::run([] {
+    pid_t child = 0;
+    {
+      const weft::thread_pin stays;
+      child = fork();
+    }
+    if (child == 0) _exit(7);
+    int status = 0;
+    weft::blocking([&] { waitpid(child, &status, 0); });
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7);
   });
 }
 

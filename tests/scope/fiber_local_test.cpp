@@ -178,6 +178,31 @@ TEST(fiber_local, that_is_gone_leaves_its_values_and_nothing_to_its_successor) {
   EXPECT_EQ(counted::alive, 0);
 }
 
+TEST(fiber_local, of_an_error_handler_is_no_later_fibers) {
+  weft::fiber_local<counted> mine;
+  weft::run({.maxprocs = 1}, [&] {
+    weft::scope s(weft::collect, {.on_error = [&](const std::exception_ptr&) { mine->value = 1; }});
+    s.go([] { throw std::runtime_error("handled"); });
+    s.join();
+    EXPECT_EQ(counted::alive, 0);
+    weft::spawn([&] { EXPECT_EQ(mine->value, 0); }).join();
+  });
+}
+
+struct sleeps_at_its_end {
+  static inline int ended = 0;
+  ~sleeps_at_its_end() {
+    weft::sleep_for(std::chrono::milliseconds(1));
+    weft::spawn([] { ++ended; }).join();
+  }
+};
+
+TEST(fiber_local, of_main_may_wait_when_it_is_destroyed) {
+  weft::fiber_local<sleeps_at_its_end> waits;
+  weft::run({.maxprocs = 2}, [&] { waits.get(); });
+  EXPECT_EQ(sleeps_at_its_end::ended, 1);
+}
+
 TEST(fiber_local, is_a_plain_threads_own_too) {
   weft::fiber_local<counted> mine;
   std::thread plain([&] {

@@ -227,6 +227,55 @@ void pin_is_alone() {
   });
 }
 
+// All threads that there may be have a pinned fiber, which waits for one that has none.
+void pins_have_all_threads() {
+  weft::run({.maxprocs = up_to(2), .max_threads = 1}, [] {
+    const weft::chan<int> there, back;
+    const weft::thread_pin stays;
+    weft::scope s;
+    s.go([=] {
+      std::optional<weft::thread_pin> stays_too;
+      try {
+        stays_too.emplace();
+      } catch (const std::system_error&) {  // it is helped out with
+      }
+      for (int v : there) back.send(v);
+    });
+    s.go([=] {
+      for (int i = 0; i < 4; ++i) there.send(i);
+      there.close();
+    });
+    for (int i = 0; i < 4; ++i) expect(back.recv() == i, "what is sent comes, whoever is pinned");
+    s.join();
+  });
+}
+
+// One pinned fiber wakes again and again, another one once, and the rest is held up in a system call.
+void pins_beside_threads_held_up() {
+  weft::run({.maxprocs = 1, .max_threads = 2}, [] {
+    bool over = false;
+    lateness late;
+    weft::scope s;
+    int pinned = 0;
+    s.go([&] {
+      const weft::thread_pin stays;
+      ++pinned;
+      while (!over) weft::sleep_for(1ms);
+    });
+    s.go([&] {
+      const weft::thread_pin stays;
+      ++pinned;
+      late.sleep(5 * ms);
+      over = true;
+    });
+    while (pinned < 2) weft::sleep_for(100us);
+    block(100 * ms);
+    s.join();
+    late.expect_at_most(a_slice_and(50 * ms),
+                        "a pinned fiber beside a busier one, and threads that are held up, is late");
+  });
+}
+
 // No thread is left for those that are not pinned, and none is to be had for a while: nobody is lost for it.
 void pins_and_no_thread() {
   weft::run({.maxprocs = up_to(3), .max_threads = 3}, [] {
@@ -269,6 +318,10 @@ constexpr program all[] = {
     {"pinned_main_and_a_plain_thread", pinned_main_and_a_plain_thread},
     {"pins", pins},
     {"pin_is_alone", pin_is_alone, {.ready = 200 * ms, .ready_beside_idle = 200 * ms}},
+    {"pins_have_all_threads", pins_have_all_threads, {.ready = 200 * ms, .ready_beside_idle = 200 * ms}},
+    {"pins_beside_threads_held_up",
+     pins_beside_threads_held_up,
+     {.ready = 60 * ms, .ready_beside_idle = 60 * ms, .overdue = 60 * ms}},
     {"pins_and_no_thread", pins_and_no_thread, {.ready = 200 * ms, .ready_beside_idle = 200 * ms}},
 };
 

@@ -72,7 +72,11 @@ ssize_t read_from(descriptor& d, void* to, std::size_t n) noexcept {
 
 ssize_t readv_from(descriptor& d, const iovec* to, std::size_t count) noexcept {
   if (d.kind < file_kind::pipe) return recvv_now(d.fd(), to, count);
-  return readv_now(d.fd(), to, count, ask_first(d, direction::read));
+  const ssize_t got = readv_now(d.fd(), to, count, ask_first(d, direction::read));
+  // Not in the cache, and no edge will tell when it is: read for, into the first piece.
+  if (got == -EAGAIN && d.kind == file_kind::always_ready) [[unlikely]]
+    return read_always_ready(d, to->iov_base, to->iov_len);
+  return got;
 }
 
 ssize_t writev_to(descriptor& d, const iovec* from, std::size_t count) noexcept {

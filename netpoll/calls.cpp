@@ -117,7 +117,7 @@ ssize_t write_a_little(int fd, const iovec* from, std::size_t count, std::size_t
 
 ssize_t write_asking_first(int fd, const iovec* from, std::size_t count, std::size_t sure_room) noexcept {
   const int flags = os::fcntl(fd, F_GETFL);
-  if (flags >= 0 && (flags & O_NONBLOCK) != 0)
+  if (sure_room == std::numeric_limits<std::size_t>::max() || (flags >= 0 && (flags & O_NONBLOCK) != 0))
     return without_write_signals([=] { return os::writev(fd, from, static_cast<int>(count)); });
   if (poll_now(fd, POLLOUT) == -EAGAIN) return -EAGAIN;
   return without_write_signals([=] { return write_a_little(fd, from, count, sure_room); });

@@ -48,12 +48,18 @@ int epoll_poller::add(descriptor& d) noexcept {
   epoll_event event{};
   event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
   event.data.u64 = tag_of(d);
-  if (os::epoll_ctl(epoll_, EPOLL_CTL_ADD, d.fd(), &event) != 0) return errno;
+  if (!note_number(d.fd())) return EEXIST;  // also one that an object keeps beside the file that it uses (fd.cpp)
+  if (os::epoll_ctl(epoll_, EPOLL_CTL_ADD, d.fd(), &event) != 0) {
+    const int error = errno;
+    forget_number(d.fd());
+    return error;
+  }
   descriptors_.fetch_add(1, std::memory_order_relaxed);
   return 0;
 }
 
 void epoll_poller::remove(descriptor& d) noexcept {
+  forget_number(d.fd());  // the number is still ours, and not given out again
   epoll_event unused{};
   os::epoll_ctl(epoll_, EPOLL_CTL_DEL, d.fd(), &unused);
   descriptors_.fetch_sub(1, std::memory_order_relaxed);

@@ -14,6 +14,7 @@
 #include <weft/net/fd.hpp>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <string>
@@ -49,7 +50,12 @@ int open_of_our_own(int number, int format) noexcept {
   if (format == S_IFIFO && pipe_knows_nowait_now(number))
     return -1;  // which is one call less than with a file of our own
   const int own = open_again_now(number, flags);
-  return own >= 0 ? own : -1;
+  if (own < 0) return -1;
+  // A FIFO that nobody writes any more is at its end for `number` only: a file opened now waits for the next writer.
+  const int seen = format == S_IFIFO ? events_now(number, POLLIN) : 0;
+  if (seen <= 0 || (seen & POLLHUP) == 0) return own;
+  os::close(own);
+  return -1;
 }
 
 descriptor* adopt_by_our_own(int number, int own, int& error) noexcept {

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <string>
 
+#include "netpoll/address.hpp"
 #include "netpoll/failure.hpp"
 #include "netpoll/open.hpp"
 #include "netpoll/open_file.hpp"
@@ -34,7 +35,7 @@ const char* cure_of(int error) noexcept {
 
 file file::open(std::string_view path, int flags, mode_t mode) {
   need_runtime("opening a file");
-  return file(or_throw([&](const failure& why) { raise_for_file(why, "open", in_quotes(path)); },
+  return file(or_throw([&](const failure& why) { raise_for_file(why, "open", quoted(path)); },
                        [&](failure& why) { return open_path(path, flags, mode, why); }));
 }
 

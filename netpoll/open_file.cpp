@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "netpoll/accept.hpp"
+#include "netpoll/address.hpp"
 #include "netpoll/calls.hpp"
 #include "netpoll/file_calls.hpp"
 #include "netpoll/open.hpp"
@@ -81,7 +82,7 @@ open_file* open_path(std::string_view path, int flags, mode_t mode, failure& why
   if (!why && path.find('\0') != std::string_view::npos) why = {EINVAL};
   if (why) return nullptr;
   const std::string terminated(path);
-  std::string name = in_quotes(path);
+  std::string name = quoted(path);
   const int number = open_number(terminated, flags, mode);
   if (number < 0) {
     why.error = -number;
@@ -146,8 +147,6 @@ void destroy_file(open_file* f) noexcept {
   f->close_finished.wait();
   delete f;
 }
-
-std::string in_quotes(std::string_view path) { return '"' + std::string(path) + '"'; }
 
 [[gnu::cold]] void raise_for_file(const failure& why, const char* verb, std::string_view name) {
   if (why.cancelled) throw_cancelled();

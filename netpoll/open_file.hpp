@@ -115,9 +115,6 @@ void close_file(open_file& f) noexcept;
 /// Closes it and gives it back. No other thread may know of it, but for one that is still about to leave its close.
 void destroy_file(open_file* f) noexcept;
 
-/// A path as messages call it.
-std::string in_quotes(std::string_view path);
-
 /// Throws a failure, with the message "weft::file: VERB NAME".
 [[noreturn]] void raise_for_file(const failure& why, const char* verb, std::string_view name);
 

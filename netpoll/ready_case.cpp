@@ -15,6 +15,7 @@
 
 #include "netpoll/access.hpp"
 #include "netpoll/readiness.hpp"
+#include "runtime/sync/run_select.hpp"
 
 namespace weft {
 namespace rt {
@@ -66,7 +67,7 @@ detail::select_result select_with_looks(const detail::select_entry* entries, std
       ask(l);
       if (!l.ready && l.deadline != never) now.add_deadline(index, l.deadline);
     });
-    const detail::select_result found = detail::select_run(entries, count, now, room);
+    const detail::select_result found = run_select<net_traits>(entries, count, now, room);
     descriptor::look* const l = found.index < count ? descriptor::look_of(entries[found.index]) : nullptr;
     if (l == nullptr || found.closed || l->ready) return found;
     ask(*l);

@@ -258,7 +258,8 @@ class copier {
         total += static_cast<std::uint64_t>(n);
         return moved::some;
       }
-      if (n == -EINVAL || n == -ENOSYS) return moved::nothing_possible;
+      // EBADF: one of them was opened for the other direction alone; a read or a write tells which.
+      if (n == -EINVAL || n == -ENOSYS || n == -EBADF) return moved::nothing_possible;
       if (n != -EAGAIN && n != -EINTR) {
         // A pipe fails only as a sink, and only so.
         const bool of_the_source = source.d->kind != file_kind::pipe && n != -EPIPE;

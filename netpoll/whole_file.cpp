@@ -26,6 +26,7 @@
 #include <weft/detail/atomic.hpp>
 #include <weft/net/fd.hpp>
 
+#include "netpoll/address.hpp"
 #include "netpoll/backend.hpp"
 #include "netpoll/calls.hpp"
 #include "netpoll/failure.hpp"
@@ -108,7 +109,7 @@ std::size_t read_whole(std::string_view path, detail::grow_room grow, void* wher
   if (!why && path.find('\0') != std::string_view::npos) why = {EINVAL};
   if (why) return 0;
   const std::string terminated(path);
-  std::string name = in_quotes(path);
+  std::string name = quoted(path);
   int flags = O_RDONLY | O_NONBLOCK;
   int number = open_number(terminated, flags, 0);
   if (number == -EWOULDBLOCK) {  // a lease, whose holder is given the time to let go
@@ -239,7 +240,7 @@ class temporary_file {
       return;
     }
     try {
-      file_ = file_access::make(wrap_file(number, O_WRONLY, in_quotes(path_)));
+      file_ = file_access::make(wrap_file(number, O_WRONLY, quoted(path_)));
     } catch (...) {
       remove();
       throw;
@@ -315,7 +316,7 @@ failure write_whole(std::string_view path, std::span<const std::byte> data) {
   const char* cure = "";
   if (why.error == EINVAL) cure = ": it is no file that can be replaced (expected a regular file, or none)";
   if (why.error == EACCES) cure = " by a new file beside it (both it and its directory must be writable)";
-  raise_for_file(why, "write_file", in_quotes(path) + cure);
+  raise_for_file(why, "write_file", quoted(path) + cure);
 }
 
 }  // namespace
@@ -324,7 +325,7 @@ std::size_t detail::read_whole_file(std::string_view path, grow_room grow, void*
   need_runtime("reading a file");
   const auto act = [&](failure& why) { return read_whole(path, grow, where, why); };
   if (error != nullptr) return or_code(*error, act);
-  return or_throw([&](const failure& why) { raise_for_file(why, "read_file", in_quotes(path)); }, act);
+  return or_throw([&](const failure& why) { raise_for_file(why, "read_file", quoted(path)); }, act);
 }
 
 void write_file(std::string_view path, std::span<const std::byte> data) {

@@ -5,6 +5,7 @@
 #include "runtime/sched/thread_g.hpp"
 #include "runtime/scope/cancel.hpp"
 #include "runtime/scope/outcome.hpp"
+#include "runtime/sync/run_select.hpp"
 #include "runtime/wait/basic_select.hpp"
 #include "runtime/wait/env.hpp"
 
@@ -18,21 +19,7 @@ static_assert(sizeof(select_node<env>) + 2 * sizeof(std::uint32_t) <= select_roo
 static_assert(alignof(select_node<env>) <= alignof(void*) && select_plan::never == never);
 
 select_result select_run(const select_entry* entries, std::uint32_t count, const select_plan& plan, void* room) {
-  check_cancelled(current_g());
-  auto* const nodes = static_cast<select_node<env>*>(room);
-  auto* const order = reinterpret_cast<std::uint32_t*>(nodes + count);
-  basic_select<env> cases(entries, count, order, order + count, nodes);
-  select_request how;
-  how.blocking = plan.otherwise == select_plan::absent;
-  how.biased = plan.biased;
-  how.deadline = plan.deadline;
-  how.expired = plan.deadline == select_plan::passed;
-  if (count == 0) how.why = wait_reason::select_no_cases;
-  const select_outcome found = cases.run(how);
-  if (found.none) return {plan.otherwise, false};
-  if (found.how == wait_outcome::timed_out) return {plan.timeout, false};
-  throw_if_not_ok(found.how);
-  return {found.index, found.how == wait_outcome::closed};
+  return run_select<env>(entries, count, plan, room);
 }
 
 std::int64_t select_deadline_in(std::int64_t patience) noexcept {

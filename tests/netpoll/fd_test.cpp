@@ -457,6 +457,54 @@ TEST(fd, reads_a_pipe_that_others_read_too) {
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
   expect_no_wait_for_what_others_took(ends[0], ends[1]);
 }
+// A file that is opened now would wait for the next writer.
+TEST(fd, of_a_fifo_whose_writers_have_gone_is_at_its_end) {
+  weft::run([] {
+    for (const std::string_view left : {std::string_view(""), std::string_view("left")}) {
+      const auto ends = fifo();
+      ASSERT_EQ(write(ends[1], left.data(), left.size()), static_cast<ssize_t>(left.size()));
+      close(ends[1]);
+      fd in(ends[0]);
+      std::array<char, 16> buffer;
+      if (!left.empty()) {
+        EXPECT_EQ(in.read_some(buffer), left.size());
+      }
+      in.wait_readable();
+      EXPECT_EQ(in.read_some(buffer), 0u);
+    }
+  });
+}
+
+TEST(fd, that_was_opened_again_is_one_objects_alone) {
+  weft::run([] {
+    const auto ends = fifo();
+    const int number = ends[0];
+    fd first(number);
+    ASSERT_EQ(fcntl(number, F_SETFL, O_NONBLOCK), 0);  // from now on it would be used itself
+    EXPECT_EQ(code_of([&] { fd second(number); }), std::errc::file_exists);
+    first.close();
+    close(ends[1]);
+  });
+}
+
+TEST(fd, reads_into_several_pieces_what_is_not_in_the_cache) {
+  char path[] = "/tmp/weft_test_fd_XXXXXX";
+  const int number = mkostemp(path, O_CLOEXEC);
+  ASSERT_GE(number, 0);
+  unlink(path);
+  const std::string text(1 << 20, 'x');
+  ASSERT_EQ(write(number, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  fsync(number);
+  lseek(number, 0, SEEK_SET);
+  posix_fadvise(number, 0, 0, POSIX_FADV_DONTNEED);
+  weft::run([&] {
+    fd file(number);
+    std::array<std::byte, 100> head, body;
+    const std::array<std::span<std::byte>, 2> pieces{head, body};
+    EXPECT_GT(file.readv(pieces), 0u);
+  });
+}
+
 TEST(fd, reads_a_fifo_that_others_read_too) {
   const auto ends = fifo();
   expect_no_wait_for_what_others_took(ends[0], ends[1]);

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <atomic>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -261,6 +262,13 @@ TEST(select_ready, each_of_the_ready_has_the_same_chance) {
     for (int i = 0; i < 100; ++i)
       EXPECT_EQ(weft::select_biased(weft::on_event(set), weft::on_readable(s.ours), weft::on_writable(s.ours)), 0u);
   });
+}
+
+// No poller would ever wake it.
+TEST(select_ready, that_a_plain_thread_begins_after_the_end_is_ended) {
+  std::optional<two_ends> s;
+  weft::run([&] { s.emplace(); });
+  EXPECT_EQ(code_of([&] { weft::select(weft::on_readable(s->ours)); }), std::errc::operation_canceled);
 }
 
 TEST(select_ready, a_plain_thread_selects_as_a_fiber_does) {

@@ -26,7 +26,11 @@ net::readiness ready_now(int fd, net::readiness wanted, int& error) noexcept {
 
 net::readiness await_readiness(descriptor* d, net::readiness wanted, failure& why) noexcept {
   net::readiness found;
-  why = d == nullptr ? failure{EBADF} : !wanted ? failure{EINVAL} : cancelled_at_entry();
+  if (d == nullptr) {
+    why.error = EBADF;
+    return found;
+  }
+  why = !wanted ? failure{EINVAL} : cancelled_at_entry();
   if (!why && !d->hold()) why = failure_of(wait_outcome::closed);
   if (why) return found;
   descriptor::look looks[2];

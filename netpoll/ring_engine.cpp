@@ -101,7 +101,7 @@ void prepare(io_uring_sqe* sqe, const file_op& op) noexcept {
       io_uring_prep_fsync(sqe, op.fd, IORING_FSYNC_DATASYNC);
       break;
     case file_action::allocate:
-      io_uring_prep_fallocate(sqe, op.fd, op.mode, op.offset, op.left);
+      io_uring_prep_fallocate(sqe, op.fd, op.mode, static_cast<off_t>(op.offset), static_cast<off_t>(op.left));
       break;
   }
   io_uring_sqe_set_data64(sqe, tag_of(op));

@@ -164,7 +164,8 @@ std::string folder_of(const std::string& path) { return path.substr(0, path.rfin
     const ssize_t n = ::readlink(path.c_str(), link.data(), link.size());
     if (n < 0) return errno == EINVAL || errno == ENOENT ? 0 : errno;  // no link; or nothing is there yet
     link.resize(static_cast<std::size_t>(n));
-    path = link.front() == '/' ? link : folder_of(path) + link;
+    path = link.front() == '/' ? std::string() : folder_of(path);
+    path += link;
   }
   return ELOOP;
 }

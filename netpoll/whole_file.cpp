@@ -286,7 +286,7 @@ class temporary_file {
 /// directory that may not be read cannot be opened.
 int sync_folder_of(const std::string& path) {
   std::string folder = folder_of(path);
-  if (folder.empty()) folder = ".";
+  if (folder.empty()) folder = std::string(1, '.');
   const int number = open_number(folder, O_RDONLY | O_DIRECTORY, 0);
   if (number < 0) return number == -EACCES ? 0 : -number;
   const closed_in_the_end kept(number);

@@ -269,7 +269,7 @@ class reader {
   /// Returns where the delimiter begins, or npos: the end came first, an error, or `most` bytes are there without it.
   std::size_t find(std::string_view delimiter, std::size_t most, std::error_code* error) {
     if (searched_for_ != delimiter) {
-      searched_for_ = delimiter;  // a copy: it may be a view of the buffer
+      searched_for_ = std::string(delimiter);  // a copy: it may be a view of the buffer
       searched_ = 0;
     }
     for (;;) {
